@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a kernel sees of the machine: physical memory, cache maintenance, and the duty to announce PTE changes.
+
+`Hardware` is the whole contract between `kernel/` and `machine/`. The machine knows nothing of Linux or OSv; a kernel
+written in Python (ours) calls these methods, a guest kernel reaches the same code through its own instructions.
+Physical addresses are named `physical`, virtual ones `virtual`; sizes are bytes; a frame is 4096 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fetchsan.machine.memory import PhysicalMemory
+
+__all__ = ["Hardware", "Origin", "Translation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who made a store: the evidence behind `writer` in a report.
+
+    `pc` is the guest instruction (for a store that the kernel made on the guest's behalf, the system call's PC);
+    `agent` is "guest", or the name of what wrote instead: "read(2)", "page-cache fill", "linker", "device virtio-blk".
+    """
+
+    pc: int | None
+    agent: str = "guest"
+    thread: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One leaf of the page tables as the machine sees it: 4 KiB (or 2 MiB when `size` says so)."""
+
+    physical: int
+    readable: bool
+    writable: bool
+    executable: bool
+    size: int = 4096
+
+
+class Hardware(Protocol):
+    """The machine, seen from a kernel."""
+
+    memory: PhysicalMemory
+
+    def store(self, pe: int, physical: int, data: bytes, origin: Origin) -> None:
+        """Write through the data side (a store like any other: it reaches no other view). May cross lines and frames."""
+
+    def clean_line(self, pe: int, physical: int) -> None:
+        """DC CVAU of the line that contains `physical`."""
+
+    def invalidate_line(self, pe: int, physical: int, virtual: int) -> None:
+        """IC IVAU of the line that contains `physical`, issued by the address `virtual` (which matters on VIPT)."""
+
+    def invalidate_all(self, pe: int) -> None:
+        """IC IALLUIS."""
+
+    def dsb(self, pe: int) -> None:
+        """DSB ISH."""
+
+    def context_synchronise(self, pe: int) -> None:
+        """ISB, exception entry or return: a CSE on `pe`."""
+
+    def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
+        """The whole sequence over a physically contiguous range: DC loop, DSB ISH, IC loop, DSB ISH, then ISB if `context`."""
+
+    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
+        """A leaf PTE for `virtual` was written by `pe` (call it after the write to the table, once per leaf).
+
+        The machine drops what it cached of that page and applies clause 10 of the coherency model when the new
+        translation is executable and the old one was not.
+        """
+
+    def flush_tlb_all(self, pe: int) -> None:
+        """OSv's flush: DSB SY, TLBI VMALLE1IS, DSB SY, ISB."""
+
+    def flush_tlb_linux(self, pe: int) -> None:
+        """What Linux's mprotect and munmap do: DSB ISHST, TLBI, DSB ISH (no CSE)."""
+
+    def frame_allocated(self, physical: int) -> None:
+        """A frame changed owner (clause 2: it keeps its views). Resets the machine's bookkeeping of who watched it."""
+
+    def frame_freed(self, physical: int) -> None:
+        """A frame has no owner now: held findings on it become due (clause 6)."""
