@@ -66,6 +66,12 @@ class Hardware(Protocol):
     def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
         """The whole sequence over a physically contiguous range: DC loop, DSB ISH, IC loop, DSB ISH, then ISB if `context`."""
 
+    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
+        """Linux's `__sync_icache_dcache` of one frame, before its first executable PTE: the sequence without a CSE.
+
+        Lines that the program wrote and only this made fresh are counted as latent (design section 4, `--kernel-sync`).
+        """
+
     def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
         """A leaf PTE for `virtual` was written by `pe` (call it after the write to the table, once per leaf).
 
