@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from fetchsan.arch.aarch64.cpus import CPUS, DEFAULT_CPU, CacheGeometry, CpuProfile, Hwcap, UnknownCpuError, get_cpu
-from fetchsan.arch.aarch64.ctr import CTR
+from fetchsan.arch.aarch64.ctr import Ctr
 
 ENGINES = {"cortex-a53", "cortex-a57", "cortex-a72", "max"}
 
@@ -66,7 +66,7 @@ def test_a_name_like_no_other_suggests_nothing() -> None:
 
 def test_caches_may_do_other_than_ctr_says() -> None:
     a72 = get_cpu("cortex-a72")
-    odd = dataclasses.replace(a72, caches=int(CTR(a72.ctr).replace(IminLine=3)))
+    odd = dataclasses.replace(a72, caches=Ctr(a72.ctr).replace(Ctr.IMINLINE, 3).value)
     assert (odd.advertised.iline, odd.iline) == (64, 32)
 
 
@@ -76,7 +76,7 @@ def test_every_row_names_its_source_and_an_engine_that_exists(profile: CpuProfil
 
 
 def test_ctr_has_its_res1_bit(profile: CpuProfile) -> None:
-    assert profile.advertised.RES1 == 1
+    assert Ctr.RES1.of(profile.ctr) == 1
 
 
 def test_geometry_divides_into_sets(profile: CpuProfile) -> None:

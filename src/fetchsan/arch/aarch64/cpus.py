@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from functools import cached_property
 
-from fetchsan.arch.aarch64.ctr import CTR, ICachePolicy
+from fetchsan.arch.aarch64.ctr import Ctr, ICachePolicy
 from fetchsan.errors import UsageError
 
 __all__ = ["CPUS", "DEFAULT_CPU", "CacheGeometry", "CpuProfile", "Hwcap", "UnknownCpuError", "get_cpu"]
@@ -135,24 +135,24 @@ class CpuProfile:
     caches: int | None = None
 
     @property
-    def advertised(self) -> CTR:
+    def advertised(self) -> Ctr:
         """CTR_EL0, decoded: what software may rely on."""
-        return CTR(self.ctr)
+        return Ctr(self.ctr)
 
     @property
-    def behaviour(self) -> CTR:
+    def behaviour(self) -> Ctr:
         """What the caches do, in CTR_EL0's terms."""
-        return CTR(self.ctr if self.caches is None else self.caches)
+        return Ctr(self.ctr if self.caches is None else self.caches)
 
     @property
     def idc(self) -> bool:
         """Stores are visible to instruction refills without a DC."""
-        return bool(self.behaviour.IDC)
+        return self.behaviour.idc
 
     @property
     def dic(self) -> bool:
         """Instruction caches follow the point of unification without an IC."""
-        return bool(self.behaviour.DIC)
+        return self.behaviour.dic
 
     @property
     def dline(self) -> int:

@@ -6,11 +6,12 @@ Fields are those of the Arm ARM (DDI 0487), D24.2.34.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
-from fetchsan.arch.aarch64.register import Field, Register
+from fetchsan.arch.register import Field
 
-__all__ = ["CTR", "ICachePolicy"]
+__all__ = ["Ctr", "ICachePolicy"]
 
 WORD = 4  # the line-size fields are log2 of a number of 4-byte words
 
@@ -24,32 +25,47 @@ class ICachePolicy(IntEnum):
     PIPT = 3
 
 
-class CTR(Register):
-    """CTR_EL0, decoded and encoded field by field."""
+@dataclass(frozen=True, slots=True)
+class Ctr:
+    """One value of CTR_EL0. The capitalised attributes are its fields, by their names in the architecture."""
 
-    __slots__ = ()
+    value: int
 
-    IminLine = Field(0, 4)
-    L1Ip = Field(14, 2)
-    DminLine = Field(16, 4)
+    IMINLINE = Field(0, 4)
+    L1IP = Field(14, 2)
+    DMINLINE = Field(16, 4)
     ERG = Field(20, 4)
     CWG = Field(24, 4)
-    IDC = Field(28)  # 1: cleaning data to the PoU is not required
-    DIC = Field(29)  # 1: invalidating instructions to the PoU is not required
-    RES1 = Field(31)  # so that software can cache the register and take 0 for "not read yet"
-    TminLine = Field(32, 6)  # the smallest line of allocation tags (MTE)
+    IDC = Field(28, 1)  # 1: cleaning data to the PoU is not required
+    DIC = Field(29, 1)  # 1: invalidating instructions to the PoU is not required
+    RES1 = Field(31, 1)  # so that software can cache the register and take 0 for "not read yet"
+    TMINLINE = Field(32, 6)  # the smallest line of allocation tags (MTE)
+
+    def replace(self, field: Field, value: int) -> Ctr:
+        """The same register with one field changed. Raises ValueError if `value` does not fit."""
+        return Ctr(self.value & ~field.put((1 << field.width) - 1) | field.put(value))
 
     @property
     def iline(self) -> int:
         """The smallest instruction cache line, in bytes: the stride of an IC IVAU loop."""
-        return WORD << self.IminLine
+        return WORD << self.IMINLINE.of(self.value)
 
     @property
     def dline(self) -> int:
         """The smallest data or unified cache line, in bytes: the stride of a DC loop."""
-        return WORD << self.DminLine
+        return WORD << self.DMINLINE.of(self.value)
+
+    @property
+    def idc(self) -> bool:
+        """No DC is owed."""
+        return bool(self.IDC.of(self.value))
+
+    @property
+    def dic(self) -> bool:
+        """No IC is owed."""
+        return bool(self.DIC.of(self.value))
 
     @property
     def policy(self) -> ICachePolicy:
         """L1Ip by its name."""
-        return ICachePolicy(self.L1Ip)
+        return ICachePolicy(self.L1IP.of(self.value))
