@@ -38,6 +38,7 @@ class PhysicalMemory:
             -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
         )
         self.view = memoryview(self._map)
+        self.words = self.view.cast("Q")  # the same bytes as doublewords, for page tables (both hosts are little-endian)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._next = base
         self._free: list[int] = []
@@ -66,13 +67,11 @@ class PhysicalMemory:
 
     def read_u64(self, physical: int) -> int:
         """One little-endian doubleword (a PTE)."""
-        offset = physical - self.base
-        return int.from_bytes(self.view[offset : offset + 8], "little")
+        return self.words[(physical - self.base) >> 3]
 
     def write_u64(self, physical: int, value: int) -> None:
         """Write one little-endian doubleword (a PTE)."""
-        offset = physical - self.base
-        self.view[offset : offset + 8] = value.to_bytes(8, "little")
+        self.words[(physical - self.base) >> 3] = value
 
     def allocate_frame(self) -> int:
         """The physical address of a frame, the most recently freed first; its *contents are whatever was there*.
