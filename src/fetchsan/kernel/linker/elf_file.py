@@ -23,6 +23,7 @@ _EM_AARCH64 = 183
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _PAGE = 4096
+_USER_START = 0x1_0000  # vm.mmap_min_addr
 _USER_END = 1 << 48
 _PATH_MAX = 4096
 
@@ -124,6 +125,8 @@ def read_elf(source: ByteSource, path: str) -> ElfFile:
         if type_ == _PT_LOAD and memory_size
     )
     _check_segments(segments, source.size, path)
+    if kind == _ET_EXEC and segments[0].address < _USER_START:
+        raise NotExecutableError(path, f"linked at {segments[0].address:#x}, below {_USER_START:#x}: Linux maps nothing there")
     return ElfFile(
         position_independent=kind == _ET_DYN,
         entry=entry,
