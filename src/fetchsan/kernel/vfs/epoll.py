@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""epoll(7): the interest list, level- and edge-triggered."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.vfs.flags import O_RDWR, POLLERR, POLLHUP, POLLIN
+from fetchsan.kernel.vfs.inode import DirectoryInode, Inode, RegularInode
+from fetchsan.kernel.vfs.open_file import OpenFile
+
+__all__ = ["EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "EpollFile"]
+
+EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
+_EPOLLET = 1 << 31
+_EPOLLONESHOT = 1 << 30
+_EVENT_BITS = 0xFFFF
+_DEEPEST = 5  # epoll instances watching each other (epoll_ctl(2), ELOOP)
+
+
+@dataclass(slots=True)
+class _Interest:
+    """One watched descriptor. `seen` is the file's activity and readiness when last reported (edge-triggered)."""
+
+    file: OpenFile
+    events: int
+    data: int
+    seen: tuple[int, int] = (-1, 0)
+
+
+class EpollFile(OpenFile):
+    """An epoll instance. An interest ends when its description does (`references` is 0), as epoll(7) Q6 says."""
+
+    def __init__(self, inode: Inode) -> None:
+        super().__init__(inode, None, O_RDWR)
+        self._interests: dict[tuple[int, int], _Interest] = {}
+
+    def control(self, operation: int, fd: int, file: OpenFile, events: int, data: int) -> None:
+        """epoll_ctl(2)."""
+        if file is self:
+            raise LinuxError(errno.EINVAL)
+        if isinstance(file.inode, (RegularInode, DirectoryInode)):
+            raise LinuxError(errno.EPERM)
+        self._reap()
+        key = (fd, id(file))
+        if (operation == EPOLL_CTL_ADD) == (key in self._interests):
+            raise LinuxError(errno.EEXIST if operation == EPOLL_CTL_ADD else errno.ENOENT)
+        if operation == EPOLL_CTL_DEL:
+            del self._interests[key]
+        elif operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
+            if isinstance(file, EpollFile) and file.depth(self) >= _DEEPEST:
+                raise LinuxError(errno.ELOOP)
+            self._interests[key] = _Interest(file, events, data)
+        else:
+            raise LinuxError(errno.EINVAL)
+
+    def depth(self, forbidden: OpenFile) -> int:
+        """How many instances hang below this one; too many at once if `forbidden` does."""
+        below = [interest.file for interest in self._interests.values() if isinstance(interest.file, EpollFile)]
+        return 1 + max((_DEEPEST if file is forbidden else file.depth(forbidden) for file in below), default=0)
+
+    def files(self) -> list[OpenFile]:
+        """What is watched and not disabled."""
+        self._reap()
+        return [interest.file for interest in self._interests.values() if interest.events & _EVENT_BITS]
+
+    def take(self, limit: int) -> list[tuple[int, int]]:
+        """Up to `limit` ready (events, data) pairs; edges and one-shots are used up."""
+        self._reap()
+        ready: list[tuple[int, int]] = []
+        for key, interest in list(self._interests.items()):
+            if len(ready) == limit:
+                break
+            found = self._found(interest)
+            if not found:
+                continue
+            ready.append((found, interest.data))
+            interest.seen = (interest.file.activity, found)
+            if interest.events & _EPOLLONESHOT:
+                interest.events &= ~_EVENT_BITS
+            # Reported ones go to the end, so that with a small `limit` none of them starves the others.
+            self._interests[key] = self._interests.pop(key)
+        return ready
+
+    def poll(self) -> int:
+        self._reap()
+        return POLLIN if any(self._found(interest) for interest in self._interests.values()) else 0
+
+    def _found(self, interest: _Interest) -> int:
+        if not interest.events & _EVENT_BITS:
+            return 0  # disabled by EPOLLONESHOT
+        found = interest.file.poll() & (interest.events & _EVENT_BITS | POLLERR | POLLHUP)
+        if interest.events & _EPOLLET and (interest.file.activity, found) == interest.seen:
+            return 0
+        return found
+
+    def _reap(self) -> None:
+        for key in [key for key, interest in self._interests.items() if not interest.file.references]:
+            del self._interests[key]
