@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns the rules that make every prebuilt AArch64 ELF from its sources; `python guests/build.py --help`.
+
+The prebuilts are committed beside their sources, so that nobody needs a cross compiler to run FetchSan or its tests.
+Uses Debian's `aarch64-linux-gnu-gcc`, or `zig cc` from PyPI's `ziglang` (freestanding programs only). COMPILER beside
+this file says what the committed files were made with: only the same compiler and libc give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["COMPILER_FILE", "PROGRAMS", "Compiler", "Program", "build", "find_compiler"]
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPILER_FILE = Path(__file__).resolve().parent / "COMPILER"
+
+_RUNTIME = ("guests/runtime/start.S", "guests/runtime/memory.c")
+_COMMON = (
+    # The paths in debug information are relative to the project, wherever it is built.
+    "-g", f"-ffile-prefix-map={ROOT}=.", "-fno-asynchronous-unwind-tables", "-fno-stack-protector",
+    "-Wall", "-Wextra", "-Wl,--build-id=none", "-Wl,-z,noexecstack",
+)  # fmt: skip
+_FREESTANDING = (
+    # No outlined atomics: they ask the C library which instructions there are. No memcpy() made of memcpy()'s own loop.
+    "-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-mno-outline-atomics",
+    "-fno-tree-loop-distribute-patterns", "-Wl,-z,max-page-size=4096",
+)  # fmt: skip
+_APPLICATION = (
+    # An OSv application is a shared object that exports main().
+    "-O1", "-ffreestanding", "-nostdlib", "-shared", "-fPIC", "-fvisibility=hidden",
+    "-Wl,-z,separate-code", "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both", "-Wl,-z,now",
+)  # fmt: skip
+_HOSTED = ("-O2", "-static", "-s")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One prebuilt: where it goes, what it is made of (both relative to the project), how. `hosted`: needs a libc."""
+
+    output: str
+    sources: tuple[str, ...]
+    flags: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+    hosted: bool = False
+
+
+def _freestanding(output: str, *sources: str, libraries: tuple[str, ...] = ()) -> Program:
+    return Program(output, (*_RUNTIME, *sources), _FREESTANDING, libraries)
+
+
+def _application(name: str, number: int) -> Program:
+    folder = "src/fetchsan/scenarios/guests"
+    # Four pages of functions beside main()'s one.
+    defines = (f'-DNAME="{name}"', f"-DAPPLICATION={number}", "-DWORK_COUNT=64", "-DWORK_STRIDE=256")
+    flags = (*_APPLICATION, *defines, f"-Wl,-soname,{name}.so")
+    return Program(f"{folder}/{name}.so", (f"{folder}/application.c", f"{folder}/work.S"), flags)
+
+
+_VARIANTS = tuple(
+    f"guests/maintenance/{name}"
+    for name in (
+        "variants.c", "sequences.c", "ranges.c", "stores.c", "mappings.c", "straight_line.c", "templates.S",
+        "loops.c", "faults.c",
+    )
+)  # fmt: skip
+
+PROGRAMS = (
+    # libgcc has __clear_cache, the routine that GCC-built programs really use.
+    _freestanding("guests/maintenance/variants", *_VARIANTS, libraries=("-lgcc",)),
+    _freestanding(
+        "guests/hostile/hostile",
+        *(f"guests/hostile/{name}" for name in ("hostile.c", "syscalls.c", "code.c", "memory.c", "privileged.S")),
+    ),
+    Program("guests/hello/hello", ("guests/hello/hello.S",), _FREESTANDING),
+    Program("guests/hello/hello-glibc", ("guests/hello/hello_glibc.c",), _HOSTED, hosted=True),
+    Program("benchmarks/guests/cpu", ("benchmarks/guests/cpu.c",), _HOSTED, hosted=True),
+    _freestanding("benchmarks/guests/rewriter", "benchmarks/guests/rewriter.c"),
+    _application("tst-hello", 1),
+    _application("tst-other", 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A cross compiler: its command, and the text that identifies it (with its libc, if it has one)."""
+
+    command: tuple[str, ...]
+    identity: str
+    hosted: bool
+
+
+def find_compiler(choice: str = "auto") -> Compiler | None:
+    """The compiler that `choice` ("auto", "gcc" or "zig") names, or None if it is not installed."""
+    gcc = shutil.which("aarch64-linux-gnu-gcc")
+    if gcc and choice in ("auto", "gcc"):
+        version = _output(gcc, "--version").splitlines()[0]
+        linker = _output(_output(gcc, "-print-prog-name=ld"), "--version").splitlines()[0]
+        libc = Path(_output(gcc, "-print-file-name=libc.a"))
+        hosted = libc.is_absolute() and libc.exists()
+        digest = hashlib.sha256(libc.read_bytes()).hexdigest()[:16] if hosted else "none"
+        return Compiler((gcc,), f"{version}\n{linker}\nlibc.a sha256 {digest}\n", hosted)
+    zig = shutil.which("python-zig") or shutil.which("zig")
+    if zig and choice in ("auto", "zig"):
+        return Compiler((zig, "cc", "-target", "aarch64-linux-musl"), f"zig {_output(zig, 'version')}\n", False)
+    return None
+
+
+def build(program: Program, compiler: Compiler, destination: Path) -> Path:
+    """Build one program below `destination` and return its path. Raises CalledProcessError."""
+    output = destination / program.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    arguments = [*compiler.command, *_COMMON, *program.flags, *program.sources, *program.libraries, "-o", str(output)]
+    subprocess.run(arguments, cwd=ROOT, check=True)
+    return output
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> int:
+    """The command line: build all programs, in place unless told otherwise."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cc", choices=("auto", "gcc", "zig"), default="auto")
+    parser.add_argument("--output", type=Path, default=ROOT, help="where to build (default: in place)")
+    parser.add_argument("names", nargs="*", help="only the programs whose output ends so")
+    options = parser.parse_args()
+    compiler = find_compiler(options.cc)
+    if compiler is None:
+        print("no AArch64 cross compiler: install gcc-aarch64-linux-gnu, or `pip install ziglang`; prebuilts are kept")
+        return 0
+    for program in PROGRAMS:
+        if options.names and not program.output.endswith(tuple(options.names)):
+            continue
+        if program.hosted and not compiler.hosted:
+            print(f"skipped {program.output}: this compiler has no static glibc (install libc6-dev-arm64-cross)")
+            continue
+        try:
+            print(build(program, compiler, options.output).relative_to(options.output))
+        except subprocess.CalledProcessError:
+            print(f"{program.output} did not build", file=sys.stderr)
+            return 1
+    if options.output == ROOT and not options.names:
+        COMPILER_FILE.write_text(compiler.identity)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
