@@ -71,6 +71,11 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {verb} " in shown for verb in ("run", "repro", "sysroot", "cpus"))
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("fetchsan ")
+
+
 def test_no_arguments_is_bad_usage_with_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("Usage: fetchsan")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cpus"]
 
+# Below this width the terminal table leaves the geometry out.
+_WIDE = 120
+_GEOMETRY = {"L1I", "L1D", "L2"}
 _HEADINGS = ("NAME", "CTR_EL0", "IDC", "DIC", "I-LINE", "D-LINE", "I-CACHE", "L1I", "L1D", "L2", "DESCRIPTION")
 
 
@@ -42,10 +45,14 @@ def _print_rich(rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*_HEADINGS, box=SIMPLE)
+    console = Console()
+    shown = [index for index, heading in enumerate(_HEADINGS) if console.width >= _WIDE or heading not in _GEOMETRY]
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for index in shown:
+        table.add_column(_HEADINGS[index], no_wrap=index < len(_HEADINGS) - 1)
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*(row[index] for index in shown))
+    console.print(table)
 
 
 def _cells(cpu: CpuProfile, default: bool) -> tuple[str, ...]:

@@ -27,9 +27,13 @@ BROKEN_PIPE = 1  # what click exits with when it meets one first
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        click.echo(f"fetchsan {version('fetchsan')}")
+        try:
+            number = version("fetchsan")
+        except PackageNotFoundError:
+            number = "(run from its sources, not installed)"
+        click.echo(f"fetchsan {number}")
         context.exit(0)
 
 
