@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns where things go in an address space: Linux's top-down layout from a seed, and OSv's fixed one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+__all__ = ["Layout", "linux_layout", "osv_layout"]
+
+_PAGE = 4096
+_MIB = 1 << 20
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Addresses that an address space starts from; `limit` is the first one past the program's half."""
+
+    limit: int
+    lowest: int  # vm.mmap_min_addr
+    mmap_base: int
+    top_down: bool
+    stack_top: int
+    image_base: int  # of a position-independent executable
+    brk_gap: int  # from the end of the executable to the start of the heap
+
+
+def linux_layout(seed: int) -> Layout:
+    """48-bit arm64 Linux with 4 KiB pages: the randomness of `mmap_rnd_bits` = 18, drawn from `seed`.
+
+    Stack, mmap area and image are placed as `arch_pick_mmap_layout` and `ELF_ET_DYN_BASE` (2/3 of the range) do; the
+    8 MiB stack limit and the guard gap stay free below the stack.
+    """
+    draw = random.Random(seed)
+    limit = 1 << 48
+    stack_top = limit - draw.getrandbits(18) * _PAGE - _PAGE
+    stack_room = 8 * _MIB + 256 * _PAGE + (1 << 18) * _PAGE
+    return Layout(
+        limit=limit,
+        lowest=0x1_0000,
+        mmap_base=limit - stack_room - _PAGE - draw.getrandbits(18) * _PAGE,
+        top_down=True,
+        stack_top=stack_top,
+        image_base=(2 * limit // 3 & -_PAGE) + draw.getrandbits(18) * _PAGE,
+        brk_gap=draw.randrange(0, _GIB, _PAGE),
+    )
+
+
+def osv_layout() -> Layout:
+    """OSv's map of the low half: objects from `program_base` up, everything else from 0x2000_0000_0000 up."""
+    return Layout(
+        limit=0x8000_0000_0000,
+        lowest=_PAGE,
+        mmap_base=0x2000_0000_0000,
+        top_down=False,
+        stack_top=0x8000_0000_0000,
+        image_base=0x1000_0000_0000,
+        brk_gap=0,
+    )

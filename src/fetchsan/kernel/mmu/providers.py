@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns where the pages of a VMA come from (OSv's `page_allocator` and its classes).
+
+A provider hands out one reference with each page. Unmapping needs no provider: every leaf gives its reference back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fetchsan.kernel.mmu.operate import PAGE_SIZE
+from fetchsan.kernel.mmu.vma import FileVma, Vma
+from fetchsan.machine.hardware import Origin
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.mmu.address_space import AddressSpace
+
+__all__ = ["COPY_ON_WRITE", "AnonymousPages", "FilePages", "PageProvider", "ZeroPages"]
+
+COPY_ON_WRITE = Origin(pc=None, agent="copy-on-write")
+
+
+class PageProvider:
+    """The pages of one kind of VMA; this base has none (the markers of a `VmaList`)."""
+
+    def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
+        """A frame for `virtual`, and whether it must be copied before it is written.
+
+        `old` is the leaf that is replaced (0 if none): with `write`, one that does not allow the store.
+        """
+        raise NotImplementedError(f"no pages at {virtual:#x}")
+
+
+class AnonymousPages(PageProvider):
+    """A fresh frame of zeros at the first touch, read or write (OSv's `initialized_anonymous_page_provider`)."""
+
+    def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
+        return space.frames.allocate_zeroed(space.pe), False
+
+
+class ZeroPages(PageProvider):
+    """Linux's way: reads share one frame of zeros, the first write gets a frame of its own."""
+
+    def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
+        frames = space.frames
+        if not write:
+            return frames.retain_zero(space.pe), True
+        source = space.tables.format.address_mask & old
+        if not old or frames.is_zero(source):
+            return frames.allocate_zeroed(space.pe), False
+        return frames.allocate_copy(space.pe, source, COPY_ON_WRITE), False
+
+
+class FilePages(PageProvider):
+    """Pages of the page cache: shared ones themselves, private ones until they are written."""
+
+    def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
+        assert isinstance(vma, FileVma)
+        cache = space.page_cache
+        frames = space.frames
+        index = vma.file_offset(virtual) // PAGE_SIZE
+        if write and old and not vma.shared:
+            return frames.allocate_copy(space.pe, old & space.tables.format.address_mask, COPY_ON_WRITE), False
+        physical = cache.page(vma.inode, index, space.pe)
+        if vma.shared:
+            if write:
+                cache.mark_dirty(vma.inode, index)
+            return frames.retain(physical), False
+        if write:
+            return frames.allocate_copy(space.pe, physical, COPY_ON_WRITE), False
+        return frames.retain(physical), True

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns when the kernel synchronises the instruction side by itself: the policies of `--kernel-sync`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.mmu.address_space import AddressSpace
+
+__all__ = ["SYNC_POLICIES", "SyncPolicy", "before_executable_pte"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """At which of the two places in the life of an executable page the kernel synchronises it."""
+
+    name: str
+    at_populate: bool  # OSv since 2020: after populate_vma has written the PTEs (hole f: another PE may fetch between)
+    before_pte: bool  # Linux's set_pte_at: before the first executable PTE of a frame not flagged clean
+
+
+SYNC_POLICIES = {
+    policy.name: policy
+    for policy in (
+        SyncPolicy("osv", at_populate=True, before_pte=False),
+        SyncPolicy("linux", at_populate=False, before_pte=True),
+        SyncPolicy("none", at_populate=False, before_pte=False),
+    )
+}
+
+
+def before_executable_pte(space: AddressSpace, physical: int, virtual: int) -> None:
+    """Linux's `__sync_icache_dcache`: called before a PTE that makes `physical` executable at `virtual` is written."""
+    clean = space.frames.clean
+    if space.sync.before_pte and physical not in clean:
+        space.hardware.kernel_synchronise(space.pe, physical, virtual)
+        clean.add(physical)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns the system calls of memory: mmap(2) and its relatives, for the Linux arm64 ABI."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.advice import madvise, mincore, msync
+from fetchsan.kernel.mmu.mman import Map
+from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
+from fetchsan.kernel.mmu.remap import mremap
+from fetchsan.kernel.syscalls.table import s32, syscall
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.task import Task
+
+__all__: list[str] = []
+
+_U32 = 0xFFFF_FFFF
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_MLOCK_ONFAULT = 1
+_MPOL_F_NODE, _MPOL_F_ADDR, _MPOL_F_MEMS_ALLOWED = 1, 2, 4
+_MAX_NODE_BITS = PAGE_SIZE * 8  # mm/mempolicy.c refuses longer masks
+
+
+@syscall(222)
+def sys_mmap(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    """mmap(2)."""
+    if flags & Map.ANONYMOUS:
+        return task.space.mmap(address, length, prot, flags, offset=offset)
+    open_file = task.files.get(s32(fd))
+    if not open_file.readable:
+        raise LinuxError(errno.EACCES)
+    if not open_file.inode.mappable:
+        raise LinuxError(errno.ENODEV)
+    return task.space.mmap(address, length, prot, flags, open_file.inode, offset, may_write=open_file.writable)
+
+
+@syscall(215)
+def sys_munmap(task: Task, address: int, length: int) -> int:
+    """munmap(2)."""
+    task.space.munmap(address, length)
+    return 0
+
+
+@syscall(226)
+def sys_mprotect(task: Task, address: int, length: int, prot: int) -> int:
+    """mprotect(2)."""
+    task.space.mprotect(address, length, prot)
+    return 0
+
+
+@syscall(214)
+def sys_brk(task: Task, address: int) -> int:
+    """brk(2), as the kernel has it: returns the end of the heap."""
+    return task.space.brk(address)
+
+
+@syscall(216)
+def sys_mremap(task: Task, address: int, old_length: int, new_length: int, flags: int, target: int) -> int:
+    """mremap(2)."""
+    return mremap(task.space, address, old_length, new_length, flags, target)
+
+
+@syscall(233)
+def sys_madvise(task: Task, address: int, length: int, advice: int) -> int:
+    """madvise(2)."""
+    madvise(task.space, address, length, s32(advice))
+    return 0
+
+
+@syscall(227)
+def sys_msync(task: Task, address: int, length: int, flags: int) -> int:
+    """msync(2)."""
+    msync(task.space, address, length, flags & _U32)
+    return 0
+
+
+@syscall(232)
+def sys_mincore(task: Task, address: int, length: int, vector: int) -> int:
+    """mincore(2)."""
+    if address % PAGE_SIZE:
+        raise LinuxError(errno.EINVAL)
+    if address + length > task.space.layout.limit:
+        raise LinuxError(errno.ENOMEM)
+    pages = page_up(length) // PAGE_SIZE
+    for done in range(0, pages, PAGE_SIZE):  # as Linux: one page of the vector at a time
+        part = mincore(task.space, address + done * PAGE_SIZE, min(PAGE_SIZE, pages - done))
+        task.memory.write(vector + done, part)
+    return 0
+
+
+@syscall(228)
+def sys_mlock(task: Task, address: int, length: int) -> int:
+    """mlock(2): nothing is ever paged out, so what is mapped is as good as locked."""
+    return _lock(task, address, length)
+
+
+@syscall(229)
+def sys_munlock(task: Task, address: int, length: int) -> int:
+    """munlock(2)."""
+    return _lock(task, address, length)
+
+
+@syscall(284)
+def sys_mlock2(task: Task, address: int, length: int, flags: int) -> int:
+    """mlock2(2)."""
+    if flags & _U32 & ~_MLOCK_ONFAULT:
+        raise LinuxError(errno.EINVAL)
+    return _lock(task, address, length)
+
+
+@syscall(230)
+def sys_mlockall(task: Task, flags: int) -> int:
+    """mlockall(2)."""
+    flags &= _U32
+    if not flags or flags & ~(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) or flags == _MCL_ONFAULT:
+        raise LinuxError(errno.EINVAL)
+    return 0
+
+
+@syscall(231)
+def sys_munlockall(task: Task) -> int:
+    """munlockall(2)."""
+    return 0
+
+
+@syscall(235)
+def sys_mbind(task: Task, address: int, length: int, mode: int, mask: int, bits: int, flags: int) -> int:
+    """mbind(2): there is one node, so every policy places alike."""
+    if address % PAGE_SIZE or bits > _MAX_NODE_BITS:
+        raise LinuxError(errno.EINVAL)
+    if not task.space.vmas.ismapped(address, address + page_up(length)):
+        raise LinuxError(errno.EFAULT)
+    return 0
+
+
+@syscall(236)
+def sys_get_mempolicy(task: Task, mode: int, mask: int, bits: int, address: int, flags: int) -> int:
+    """get_mempolicy(2): the default policy, on node 0."""
+    if flags & ~(_MPOL_F_NODE | _MPOL_F_ADDR | _MPOL_F_MEMS_ALLOWED) or (mask and not 0 < bits <= _MAX_NODE_BITS):
+        raise LinuxError(errno.EINVAL)
+    if flags & _MPOL_F_ADDR and task.space.vmas.find(address) is None:
+        raise LinuxError(errno.EFAULT)
+    if mode:
+        task.memory.write_u32(mode, 0)
+    if mask:
+        node_zero = bool(flags & _MPOL_F_MEMS_ALLOWED)
+        task.memory.write(mask, int(node_zero).to_bytes((bits + 63) // 64 * 8, "little"))
+    return 0
+
+
+@syscall(237)
+def sys_set_mempolicy(task: Task, mode: int, mask: int, bits: int) -> int:
+    """set_mempolicy(2)."""
+    if bits > _MAX_NODE_BITS:
+        raise LinuxError(errno.EINVAL)
+    return 0
+
+
+def _lock(task: Task, address: int, length: int) -> int:
+    start, end = page_down(address), page_up(address + length)
+    if end >= 1 << 64:
+        raise LinuxError(errno.EINVAL)
+    if not task.space.vmas.ismapped(start, end):
+        raise LinuxError(errno.ENOMEM)
+    return 0
