@@ -16,7 +16,7 @@ __all__ = ["cpus"]
 # Below this width the terminal table leaves the geometry out.
 _WIDE = 120
 _GEOMETRY = {"L1I", "L1D", "L2"}
-_HEADINGS = ("NAME", "CTR_EL0", "IDC", "DIC", "I-LINE", "D-LINE", "I-CACHE", "L1I", "L1D", "L2", "DESCRIPTION")
+_HEADINGS = ("NAME", "CTR_EL0", "IDC", "DIC", "I/D-LINE", "L1IP", "L1I", "L1D", "L2", "DESCRIPTION")
 
 
 @click.command(short_help="List the CPU profiles.")
@@ -61,8 +61,7 @@ def _cells(cpu: CpuProfile, default: bool) -> tuple[str, ...]:
         f"{cpu.ctr:#x}",
         str(int(cpu.idc)),
         str(int(cpu.dic)),
-        str(cpu.iline),
-        str(cpu.dline),
+        f"{cpu.iline}/{cpu.dline}",
         cpu.behaviour.policy.name,
         _size(cpu.l1i),
         _size(cpu.l1d),
