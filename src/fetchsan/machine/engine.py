@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one place that touches Unicorn: its C interface, through ctypes, with callbacks that may be native code.
+
+The library comes from the `unicorn` wheel, but its Python binding is not used: it costs 50 ms to import and 2 to 40 µs a
+call. Only the documented C API is. What Unicorn does and costs is measured; each oddity worked round here says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fetchsan.errors import FetchSanError, InternalError
+
+__all__ = [
+    "FETCH",
+    "MAGIC",
+    "PROT_EXEC",
+    "PROT_READ",
+    "PROT_WRITE",
+    "READ",
+    "REGISTERS",
+    "WRITE",
+    "XZR",
+    "BlockCallback",
+    "Engine",
+    "EngineError",
+    "FillCallback",
+    "InterruptCallback",
+    "StoreCallback",
+    "SystemCallback",
+    "UnmappedCallback",
+]
+
+READ, WRITE, FETCH = 16, 17, 18
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+XZR = 7
+MAGIC = 0x00FF << 48
+"""Virtual addresses MAGIC | p translate to engine-physical p: translations are dropped through them (`remove_code`)."""
+
+_REGISTER_IDS: dict[str, int] = {f"x{n}": 199 + n for n in range(29)} | {
+    "x29": 1,
+    "x30": 2,
+    "sp": 4,
+    "pc": 260,
+    "tpidr_el0": 262,
+    "pstate": 265,
+    "fpcr": 291,
+    "fpsr": 292,
+}
+_VECTOR_IDS: dict[str, int] = {f"v{n}": 228 + n for n in range(32)}
+_CP_REG = 290
+REGISTERS: tuple[str, ...] = (*_REGISTER_IDS, *_VECTOR_IDS)
+"""Every register name that `Engine.get` and `Engine.set` take."""
+
+_ARCH_ARM64, _MODE_ARM = 2, 0
+_HOOK_INTR, _HOOK_INSN, _HOOK_BLOCK, _HOOK_TLB_FILL = 1, 2, 8, 1 << 17
+_HOOK_UNMAPPED = 16 | 32 | 64
+_INSN = {"mrs": 1, "msr": 2, "sys": 3, "sysl": 4}
+_CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
+
+
+def _ctl(kind: int, arguments: int, direction: int) -> int:
+    return kind | arguments << 26 | direction << 30
+
+
+_CTL_PAGE_SIZE = _ctl(1, 1, 1)
+_CTL_USE_EXITS = _ctl(4, 1, 1)
+_CTL_CPU_MODEL = _ctl(7, 1, 1)
+_CTL_REMOVE_CACHE = _ctl(9, 2, 1)
+_CTL_TLB_FLUSH = _ctl(11, 0, 1)
+_CTL_TLB_MODE = _ctl(12, 1, 1)
+
+_ptr, _u32, _u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+
+FillCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, ctypes.c_int, ctypes.POINTER(_u64), _ptr)
+"""(engine, virtual page, READ|WRITE|FETCH, result: {physical, protection}, data) -> translated"""
+InterruptCallback = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
+SystemCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.POINTER(_u32), _ptr)
+"""(engine, register id of Rt, {crn, crm, op0, op1, op2, -, value:64}, data) -> skip the instruction"""
+StoreCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
+"""(engine, offset in the window, size, value, data)"""
+UnmappedCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, ctypes.c_int, _u64, ctypes.c_int, ctypes.c_int64, _ptr)
+BlockCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
+
+
+class EngineError(FetchSanError):
+    """Unicorn reported an error we did not expect; `code` is its uc_err."""
+
+    def __init__(self, call: str, code: int) -> None:
+        super().__init__(f"engine: {call} failed: {_strerror(code)} ({code})")
+        self.code = code
+
+
+class _CpReg(ctypes.Structure):
+    _fields_ = (
+        ("crn", _u32),
+        ("crm", _u32),
+        ("op0", _u32),
+        ("op1", _u32),
+        ("op2", _u32),
+        ("val", _u64),
+    )
+
+
+def _load() -> ctypes.CDLL:
+    found = importlib.util.find_spec("unicorn")
+    if found is None or not found.submodule_search_locations:
+        raise InternalError("the unicorn package is not installed; `pip install unicorn`")
+    folder = Path(next(iter(found.submodule_search_locations))) / "lib"
+    for name in ("libunicorn.so.2", "libunicorn.so"):
+        if (folder / name).exists():
+            return ctypes.CDLL(str(folder / name))
+    raise InternalError(f"no libunicorn in {folder}; `pip install --force-reinstall unicorn`")
+
+
+_lib = _load()
+for _name, _arguments in {
+    "uc_open": (_u32, _u32, ctypes.POINTER(_ptr)),
+    "uc_close": (_ptr,),
+    "uc_emu_start": (_ptr, _u64, _u64, _u64, ctypes.c_size_t),
+    "uc_emu_stop": (_ptr,),
+    "uc_mem_map_ptr": (_ptr, _u64, _u64, _u32, _ptr),
+    "uc_mmio_map": (_ptr, _u64, _u64, _ptr, _ptr, _ptr, _ptr),
+    "uc_hook_add": (_ptr, ctypes.POINTER(ctypes.c_size_t), ctypes.c_int, _ptr, _ptr, _u64, _u64),
+    "uc_reg_read": (_ptr, ctypes.c_int, _ptr),
+    "uc_reg_write": (_ptr, ctypes.c_int, _ptr),
+    "uc_reg_read_batch": (_ptr, _ptr, _ptr, ctypes.c_int),
+    "uc_context_alloc": (_ptr, ctypes.POINTER(_ptr)),
+    "uc_context_save": (_ptr, _ptr),
+    "uc_context_restore": (_ptr, _ptr),
+    "uc_context_free": (_ptr,),
+    "uc_vmem_translate": (_ptr, _u64, ctypes.c_int, ctypes.POINTER(_u64)),
+    "uc_version": (_ptr, _ptr),
+}.items():
+    getattr(_lib, _name).argtypes = _arguments
+_lib.uc_ctl.argtypes = (_ptr, ctypes.c_uint32)
+_lib.uc_strerror.restype = ctypes.c_char_p
+
+
+def _strerror(code: int) -> str:
+    text = _lib.uc_strerror(code)
+    return str(text.decode()) if text else "unknown error"
+
+
+def address_of(function: str) -> int:
+    """Address of a C API function, for native callbacks."""
+    return ctypes.cast(getattr(_lib, function), _ptr).value or 0
+
+
+class Engine:
+    """One Unicorn instance in split-TLB use: page size 4096, virtual TLB, no exits."""
+
+    def __init__(self, model: str) -> None:
+        handle = _ptr()
+        self._check("uc_open", _lib.uc_open(_ARCH_ARM64, _MODE_ARM, ctypes.byref(handle)))
+        self.handle = handle
+        # Before anything else: the default granule is 1 KiB, and the fill callback would be asked per 1 KiB.
+        self._control(_CTL_PAGE_SIZE, ctypes.c_uint32(4096))
+        self._control(_CTL_CPU_MODEL, ctypes.c_int(_CPU_MODELS[model]))
+        self._control(_CTL_TLB_MODE, ctypes.c_int(1))
+        # With exits enabled and none given, no address ends a run (until=0 would make PC 0 an exit).
+        self._control(_CTL_USE_EXITS, ctypes.c_int(1))
+        self._keep: list[Any] = []
+        self._value = _u64()
+        self._value_ref = ctypes.byref(self._value)
+        self._batches: dict[tuple[str, ...], tuple[Any, Any, Any]] = {}
+        # Without RW=1 below EL3 and EL2, every ERET from EL1 to EL1 is an illegal exception return.
+        self.write_system(3, 6, 1, 1, 0, 0x30501)  # SCR_EL3
+        self.write_system(3, 4, 1, 1, 0, (1 << 31) | (1 << 40) | (1 << 41) if model == "max" else 1 << 31)  # HCR_EL2
+
+    def close(self) -> None:
+        """Free the engine; it must not be used afterwards."""
+        if self.handle:
+            _lib.uc_close(self.handle)
+            self.handle = _ptr()
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def map_host(self, physical: int, size: int, protection: int, host: int) -> None:
+        """Make `size` bytes of host memory appear at engine-physical `physical`."""
+        self._check("uc_mem_map_ptr", _lib.uc_mem_map_ptr(self.handle, physical, size, protection, host))
+
+    def map_window(self, physical: int, size: int, store: int, data: int) -> None:
+        """A write-only window: `store` is the address of a StoreCallback."""
+        self._check("uc_mmio_map", _lib.uc_mmio_map(self.handle, physical, size, None, None, store, data))
+
+    def flush_tlb(self) -> None:
+        """Forget every translation address -> page (not translated code)."""
+        _lib.uc_ctl(self.handle, _CTL_TLB_FLUSH)
+
+    def remove_code(self, physical: int, size: int) -> None:
+        """Forget translated code in [physical, +size), engine-physical, within one page. Cuts chained jumps."""
+        start = MAGIC | physical
+        _lib.uc_ctl(self.handle, _CTL_REMOVE_CACHE, _u64(start), _u64(start + size))
+
+    # --- hooks -------------------------------------------------------------------------------------------------------
+
+    def hook(self, kind: str, callback: Any, data: int = 0) -> None:
+        """Install a callback: `kind` is interrupt, fill, block, unmapped, mrs, msr, sys; an int is a native address.
+
+        All hooks must be there before the first run: code translated earlier would not call them.
+        """
+        types = {"interrupt": _HOOK_INTR, "fill": _HOOK_TLB_FILL, "block": _HOOK_BLOCK, "unmapped": _HOOK_UNMAPPED}
+        hook = ctypes.c_size_t()
+        pointer = callback if isinstance(callback, int) else ctypes.cast(callback, _ptr)
+        self._keep.append(callback)
+        if kind in _INSN:
+            code = _lib.uc_hook_add(
+                self.handle,
+                ctypes.byref(hook),
+                _HOOK_INSN,
+                pointer,
+                _ptr(data),
+                _u64(1),
+                _u64(0),
+                ctypes.c_int(_INSN[kind]),
+            )
+        else:
+            code = _lib.uc_hook_add(self.handle, ctypes.byref(hook), types[kind], pointer, _ptr(data), _u64(1), _u64(0))
+        self._check(f"uc_hook_add({kind})", code)
+
+    # --- registers ---------------------------------------------------------------------------------------------------
+
+    def get(self, register: str) -> int:
+        """One register by name."""
+        number = _REGISTER_IDS.get(register)
+        if number is None:
+            vector = (ctypes.c_uint64 * 2)()
+            _lib.uc_reg_read(self.handle, _VECTOR_IDS[register], vector)
+            return int(vector[0]) | int(vector[1]) << 64
+        self._value.value = 0
+        _lib.uc_reg_read(self.handle, number, self._value_ref)
+        return self._value.value
+
+    def set(self, register: str, value: int) -> None:
+        """Write one register by name. PSTATE takes effect with the next `write_system` (Unicorn caches its flags)."""
+        number = _REGISTER_IDS.get(register)
+        if number is None:
+            vector = (ctypes.c_uint64 * 2)(value & (1 << 64) - 1, value >> 64)
+            _lib.uc_reg_write(self.handle, _VECTOR_IDS[register], vector)
+            return
+        self._value.value = value
+        _lib.uc_reg_write(self.handle, number, self._value_ref)
+
+    def get_id(self, number: int) -> int:
+        """One general register by the engine's own number (what a system-instruction callback is given)."""
+        if number == XZR:
+            return 0
+        self._value.value = 0
+        _lib.uc_reg_read(self.handle, number, self._value_ref)
+        return self._value.value
+
+    def set_id(self, number: int, value: int) -> None:
+        """Write one general register by the engine's own number."""
+        if number != XZR:
+            self._value.value = value
+            _lib.uc_reg_write(self.handle, number, self._value_ref)
+
+    def get_many(self, registers: Sequence[str]) -> list[int]:
+        """Several general registers in one call."""
+        key = tuple(registers)
+        batch = self._batches.get(key)
+        if batch is None:
+            count = len(key)
+            ids = (ctypes.c_int * count)(*(_REGISTER_IDS[name] for name in key))
+            values = (ctypes.c_uint64 * count)()
+            base = ctypes.addressof(values)
+            pointers = (ctypes.c_void_p * count)(*(base + 8 * index for index in range(count)))
+            batch = self._batches[key] = (ids, values, pointers)
+        ids, values, pointers = batch
+        _lib.uc_reg_read_batch(self.handle, ids, pointers, len(key))
+        return list(values)
+
+    def write_system(self, op0: int, op1: int, crn: int, crm: int, op2: int, value: int) -> None:
+        """Write a system register by encoding (and make Unicorn recompute what it derived from PSTATE)."""
+        register = _CpReg(crn, crm, op0, op1, op2, value)
+        _lib.uc_reg_write(self.handle, _CP_REG, ctypes.byref(register))
+
+    def read_system(self, op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
+        """Read a system register by encoding."""
+        register = _CpReg(crn, crm, op0, op1, op2, 0)
+        _lib.uc_reg_read(self.handle, _CP_REG, ctypes.byref(register))
+        return int(register.val)
+
+    def save(self) -> Any:
+        """All registers, to give to `restore` (of this engine)."""
+        context = _ptr()
+        self._check("uc_context_alloc", _lib.uc_context_alloc(self.handle, ctypes.byref(context)))
+        self._check("uc_context_save", _lib.uc_context_save(self.handle, context))
+        return context
+
+    def restore(self, context: Any) -> None:
+        """Put back what `save` gave."""
+        self._check("uc_context_restore", _lib.uc_context_restore(self.handle, context))
+
+    def free(self, context: Any) -> None:
+        """Release what `save` gave."""
+        _lib.uc_context_free(context)
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    def start(self, pc: int) -> int:
+        """Run from `pc` until stopped; returns the uc_err code (0: stopped)."""
+        return int(_lib.uc_emu_start(self.handle, pc, 0, 0, 0))
+
+    def stop(self) -> None:
+        """End the run at the next chance (in a system-instruction callback: the end of the block)."""
+        _lib.uc_emu_stop(self.handle)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _control(self, code: int, *arguments: Any) -> None:
+        self._check("uc_ctl", _lib.uc_ctl(self.handle, code, *arguments))
+
+    @staticmethod
+    def _check(call: str, code: int) -> None:
+        if code:
+            raise EngineError(call, code)
+
+

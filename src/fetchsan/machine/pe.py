@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A processing element: one engine, its traps, and the run loop.
+
+What happens when (all hooks are installed before the first run):
+
+1. the engine asks `fill` for a page: native table, else `_fill` walks the page tables. Data gets the RAM frame (or the store
+   window), a fetch gets the I-frame. No translation: the run ends, the kernel maps or delivers a signal, it goes on;
+2. an instruction traps (SVC, BRK, undefined): `_interrupt`. A BRK of ours is a veil or a planted trap, else it is the guest's;
+3. a planted barrier or a DC/IC at EL1 calls `_sys` or `_msr`, only when there is something for it to do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fetchsan.arch.aarch64 import esr
+from fetchsan.arch.aarch64.system_instructions import MSR_TPIDR_XZR, MaintenanceOp, SystemWord, classify
+from fetchsan.errors import InternalError
+from fetchsan.machine import native
+from fetchsan.machine.engine import (
+    FETCH,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    READ,
+    WRITE,
+    Engine,
+    FillCallback,
+    InterruptCallback,
+    StoreCallback,
+    SystemCallback,
+    UnmappedCallback,
+    address_of,
+)
+from fetchsan.machine.instruction_cache import InstructionCache
+from fetchsan.machine.traps import CPUException, TrapHandler
+from fetchsan.machine.walk import walk
+
+if TYPE_CHECKING:
+    from fetchsan.machine.machine import Machine
+
+__all__ = ["PE", "WINDOW_BASE"]
+
+WINDOW_BASE = 1 << 41
+"""Engine-physical address of the store window: the byte at p of RAM is written through WINDOW_BASE + p - RAM base."""
+_EXACT = 0x7000_0000_0000
+"""Unmapped engine-physical space: a data access that faults is sent there, to learn its exact address."""
+_PAGE = 4096
+_PAGE_MASK = ~(_PAGE - 1)
+_VA_MASK = (1 << 56) - 1
+_ERR_EXCEPTION, _ERR_UNMAPPED = 21, (6, 7, 8)
+_INTR_SVC, _INTR_BRK, _INTR_UNDEFINED = 2, 7, 1
+# SCTLR_EL1: UCI, UCT, DZE, nTWE, nTWI: what Linux lets EL0 do.
+_SCTLR_USER = 1 << 26 | 1 << 15 | 1 << 14 | 1 << 18 | 1 << 16
+_SCTLR_EL1 = (3, 0, 1, 0, 0)
+
+
+class PE:
+    """PE `index` of `machine`. Registers survive between runs; `root` is what its page walks start from."""
+
+    def __init__(self, machine: Machine, index: int, handler: TrapHandler) -> None:
+        self.index = index
+        self.machine = machine
+        self.handler = handler
+        self.root = 0
+        self.user = machine.user
+        self.engine = Engine(machine.profile.engine)
+        self.shared = native.Shared()
+        self._fill_table = (ctypes.c_uint64 * (3 * native.FILL_ENTRIES * 2))()
+        self._error: BaseException | None = None
+        self._fault: tuple[int, str] | None = None
+        self._stopping = False
+        self._running = False
+        self._flush = False
+        self._executing: dict[int, Any] = {}
+        machine.memory_map(self)
+        self.icache = InstructionCache(
+            index,
+            self.engine,
+            machine.memory,
+            machine.views,
+            machine.planting,
+            machine.armed,
+            stale=machine.mode == "stale",
+        )
+        self._install()
+        self.engine.set("pstate", 0 if self.user else 0x3C5)  # EL0t, or EL1h with exceptions masked
+        sctlr = self.engine.read_system(*_SCTLR_EL1)
+        self.engine.write_system(*_SCTLR_EL1, sctlr | _SCTLR_USER)
+
+    # --- registers and control (machine.traps.ProcessingElement) ---------------------------------------------------------
+
+    def get(self, register: str) -> int:
+        """One register, as an unsigned integer."""
+        return self.engine.get(register)
+
+    def set(self, register: str, value: int) -> None:
+        """Write one register; writing pc inside a trap continues there."""
+        self.engine.set(register, value)
+
+    def get_many(self, registers: Sequence[str]) -> list[int]:
+        """Several general registers in one call."""
+        return self.engine.get_many(registers)
+
+    def stop(self) -> None:
+        """Ask run() to return; the current trap completes first."""
+        self._stopping = True
+        self.engine.stop()
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error and stop."""
+        if self._error is None:
+            self._error = error
+        self.stop()
+
+    def run(self) -> None:
+        """Execute until stop(). Raises what fail() was given."""
+        self._stopping = False
+        while True:
+            if self._flush:
+                self._flush = False
+                self.engine.flush_tlb()
+            pc = self.engine.get("pc")
+            self._fault = None
+            code = self.engine.start(pc)
+            self.machine.drain(self)
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._fault is not None:
+                self._page_fault(*self._fault)
+            elif code not in (0, _ERR_EXCEPTION, *_ERR_UNMAPPED):
+                raise InternalError(f"the engine stopped at pc {self.engine.get('pc'):#x} with error {code}")
+            elif code:
+                # The fill of a code removal failed, or an exception of a kind the engine does not announce.
+                raise InternalError(f"unexplained engine exception at pc {self.engine.get('pc'):#x}")
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._stopping:
+                return
+
+    # --- translations ----------------------------------------------------------------------------------------------------
+
+    def forget_page(self, page: int) -> None:
+        """The PTE of a virtual page changed: drop what was cached of it before the guest runs again."""
+        slot = (page >> 12) & (native.FILL_ENTRIES - 1)
+        for kind in range(3):
+            self._fill_table[2 * (kind * native.FILL_ENTRIES + slot)] = 0
+        self._executing.pop(page, None)
+        self._flush = True
+
+    def forget_data(self) -> None:
+        """Drop every cached data translation (a frame's stores must be seen from now on)."""
+        size = 2 * native.FILL_ENTRIES * 2 * 8
+        ctypes.memset(self._fill_table, 0, size)
+        self._flush = True
+
+    def forget_all(self) -> None:
+        """Drop every cached translation."""
+        ctypes.memset(self._fill_table, 0, ctypes.sizeof(self._fill_table))
+        self._executing.clear()
+        self._flush = True
+
+    def _remember(self, kind: int, virtual: int, entry: int) -> None:
+        index = 2 * ((kind - READ) * native.FILL_ENTRIES + ((virtual >> 12) & (native.FILL_ENTRIES - 1)))
+        self._fill_table[index] = virtual | 1
+        self._fill_table[index + 1] = entry
+
+    def _fill(self, _uc: Any, virtual: int, kind: int, result: Any, _data: Any) -> bool:
+        """A TLB miss that the native table does not answer (phase 1)."""
+        try:
+            entry = self._translate(virtual, kind)
+        except BaseException as error:
+            self.fail(error)
+            return False
+        if not entry:
+            return False
+        result[0] = entry & _PAGE_MASK
+        ctypes.cast(result, ctypes.POINTER(ctypes.c_uint32))[2] = entry & 7
+        return True
+
+    def _translate(self, virtual: int, kind: int) -> int:
+        """Engine page | protection for a virtual page, or 0: no translation for a fetch."""
+        machine = self.machine
+        page = virtual & _PAGE_MASK
+        if not page >> 55 & 1:
+            page &= _VA_MASK  # top-byte-ignore: the engine does not do it
+        found, _level = walk(machine.memory, self.root, page)
+        if kind == FETCH:
+            if found is None or not found.executable:
+                self._fault = (self.engine.get("pc"), "execute")
+                return 0
+            if machine.mode == "coherent":
+                machine.note_code(found.physical, page)
+                entry = found.physical | PROT_READ | PROT_EXEC | (PROT_WRITE if found.writable else 0)
+                self._remember(FETCH, virtual, entry)
+                return entry
+            machine.drain(self)
+            pc = self.engine.get("pc")
+            offset = pc - page if 0 <= pc - page < _PAGE else -1
+            iframe = self.icache.populate(found.physical, page, offset, lazy=machine.is_written(found.physical))
+            self._executing[page] = iframe
+            entry = iframe.physical | PROT_EXEC
+            self._remember(FETCH, virtual, entry)
+            return entry
+        if found is None or not (found.writable if kind == WRITE else found.readable):
+            self._fault = (page, "write" if kind == WRITE else "read")
+            self._flush = True
+            return (_EXACT + (page & (1 << 48) - 1)) | PROT_READ | PROT_WRITE
+        if machine.mode == "coherent":
+            entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
+            if found.executable:
+                entry |= PROT_EXEC
+            self._remember(kind, virtual, entry)
+            return entry
+        if kind == WRITE and machine.sees_stores(found.physical):
+            entry = WINDOW_BASE + (found.physical - machine.memory.base) | PROT_WRITE
+            self._remember(WRITE, virtual, entry | native.WINDOW)
+            self.shared.store_pc = self.engine.get("pc")
+            self.shared.window_page = virtual
+            self.shared.abort_store = 0
+            return entry
+        entry = found.physical | PROT_READ
+        if found.writable and not machine.sees_stores(found.physical):
+            entry |= PROT_WRITE
+            machine.written_directly.add(found.physical)
+            self._remember(WRITE, virtual, entry)
+        self._remember(READ, virtual, entry)
+        return entry
+
+    def _unmapped(self, _uc: Any, kind: int, address: int, _size: int, _value: int, _data: Any) -> bool:
+        """A data access that `_translate` refused, now with its exact address."""
+        if self._fault is None:
+            self._fault = (address, "read")
+        access = self._fault[1]
+        if access != "execute":
+            self._fault = (address - _EXACT, "write" if kind == 20 else "read")
+        return False
+
+    def _page_fault(self, virtual: int, access: Any) -> None:
+        if access == "execute" and virtual & 3:
+            self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), virtual, virtual))
+            return
+        self.handler.page_fault(self, virtual, access)
+
+    # --- traps -----------------------------------------------------------------------------------------------------------
+
+    def _interrupt(self, _uc: Any, number: int, _data: Any) -> None:
+        """An exception the engine announces (phase 2)."""
+        try:
+            machine = self.machine
+            machine.drain(self)
+            if number == _INTR_SVC:
+                self.handler.system_call(self)
+            elif number == _INTR_BRK:
+                self._breakpoint(self.engine.get("pc"))
+            else:
+                self._undefined(number)
+            machine.settle_interest()
+            if self._flush:
+                self._flush = False
+                self.engine.flush_tlb()
+        except BaseException as error:
+            self.fail(error)
+
+    def _breakpoint(self, pc: int) -> None:
+        """Ours (a veil, a planted trap) or the guest's own."""
+        iframe = self._executing.get(pc & _PAGE_MASK)
+        if iframe is not None:
+            offset = pc & (_PAGE - 1)
+            line = self.machine.rules.line
+            index, slot = offset // line, offset % line >> 2
+            if iframe.veil[index] >> slot & 1:
+                self.machine.unveil(self, iframe, index, slot, pc)
+                if not self._stopping:
+                    self.engine.set("pc", pc)
+                return
+            word = iframe.planted.get(offset)
+            if word is not None:
+                self._planted(word, pc)
+                return
+        word = self.machine.word_at(self, pc)
+        self.handler.exception(self, CPUException(esr.ExceptionClass.BRK64, esr.breakpoint_exception(word >> 5 & 0xFFFF), 0, pc))
+
+    def _planted(self, word: int, pc: int) -> None:
+        """An instruction that was replaced by a trap: do what it would do."""
+        if word == MSR_TPIDR_XZR:
+            self.engine.set("tpidr_el0", 0)
+            self.engine.set("pc", pc + 4)
+            return
+        system = classify(word)
+        assert system is not None
+        if system.register == 31:
+            virtual = 0
+        elif system.register == 30:
+            virtual = self.engine.get("x30")
+        else:
+            virtual = self.engine.get(f"x{system.register}")
+        virtual &= _VA_MASK if not virtual >> 55 & 1 else (1 << 64) - 1
+        found, _level = walk(self.machine.memory, self.root, virtual & _PAGE_MASK)
+        if found is None or not found.readable:
+            # It faults like a load (case #62: an unreadable alias); a handled fault comes back to the same instruction.
+            self.engine.set("pc", pc)
+            self.handler.page_fault(self, virtual, "read")
+            return
+        self._maintain(system, found.physical | virtual & (_PAGE - 1), virtual, pc)
+        self.engine.set("pc", pc + 4)
+
+    def _maintain(self, system: SystemWord, physical: int, virtual: int, pc: int) -> None:
+        assert system.maintenance is not None
+        self.machine.guest_maintenance(self, system.maintenance.op, physical, virtual & _PAGE_MASK, pc)
+
+    def _undefined(self, number: int) -> None:
+        pc = self.engine.get("pc")
+        if number == _INTR_UNDEFINED and pc & 3:
+            self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), pc, pc))
+        elif number == 4:
+            syndrome = esr.abort("read", esr.FaultClass.ALIGNMENT, same_el=not self.user)
+            self.handler.exception(self, CPUException(syndrome >> 26, syndrome, 0, pc))
+        elif number in (11, 13):  # HVC, SMC: the engine has stepped past
+            self.handler.exception(self, CPUException(0, esr.unknown_reason(), 0, pc - 4))
+        else:
+            self.handler.exception(self, CPUException(0, esr.unknown_reason(), 0, pc))
+
+    def _sys(self, _uc: Any, register: int, cp: Any, _data: Any) -> int:
+        """A barrier probe with something to do, or a DC/IC where no trap was planted (phase 3)."""
+        try:
+            machine = self.machine
+            pc = self.engine.get("pc")
+            iframe = self._executing.get(pc & _PAGE_MASK)
+            word = iframe.planted.get(pc & (_PAGE - 1)) if iframe is not None else None
+            system = classify(word) if word is not None else None
+            if system is None or system.kind == "maintenance":
+                return self._maintenance_at_el1(register, cp, pc)
+            machine.drain(self)
+            if system.kind == "dsb":
+                machine.views.dsb(self.index, system.barrier, system.domain)
+            else:
+                machine.views.dmb(self.index, system.barrier, system.domain)
+            machine.settle_interest()
+        except BaseException as error:
+            self.fail(error)
+        return 1
+
+    def _maintenance_at_el1(self, register: int, cp: Any, pc: int) -> int:
+        crn, crm, _op0, op1, op2 = cp[0], cp[1], cp[2], cp[3], cp[4]
+        word = 0xD508_0000 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5
+        system = classify(word)
+        if system is None or system.maintenance is None or self.machine.mode == "coherent":
+            return 0
+        op = system.maintenance.op
+        virtual = self.engine.get_id(register)
+        physical = 0
+        if op in (MaintenanceOp.CLEAN, MaintenanceOp.INVALIDATE):
+            found, _level = walk(self.machine.memory, self.root, virtual & _PAGE_MASK)
+            if found is None:
+                return 1
+            physical = found.physical | virtual & (_PAGE - 1)
+        self.machine.drain(self)
+        self.machine.guest_maintenance(self, op, physical, virtual & _PAGE_MASK, pc)
+        self.machine.settle_interest()
+        return 1
+
+    def _msr(self, _uc: Any, _register: int, _cp: Any, _data: Any) -> int:
+        """An ISB with something to move."""
+        try:
+            self.machine.drain(self)
+            self.machine.context_synchronise(self.index)
+            self.machine.settle_interest()
+        except BaseException as error:
+            self.fail(error)
+        return 1
+
+    def _mrs(self, _uc: Any, register: int, cp: Any, _data: Any) -> int:
+        """CTR_EL0 as the CPU profile has it; the counters as the kernel's clock has them."""
+        try:
+            crn, crm, _op0, op1, op2 = cp[0], cp[1], cp[2], cp[3], cp[4]
+            if (op1, crn, crm, op2) == (3, 0, 0, 1):
+                self.engine.set_id(register, self.machine.profile.ctr)
+                return 1
+            if (op1, crn, crm) == (3, 14, 0):
+                self.engine.set_id(register, self.machine.frequency if op2 == 0 else self.machine.counter())
+                return 1
+        except BaseException as error:
+            self.fail(error)
+        return 0
+
+    def _store(self, _uc: Any, offset: int, _size: int, _value: int, _data: Any) -> None:
+        """A store through the window to a line that may be translated (or the list of touched lines is full)."""
+        try:
+            machine = self.machine
+            machine.drain(self)
+            line = machine.rules.line
+            frame_offset = offset & _PAGE_MASK
+            frame = machine.memory.base + frame_offset
+            index = (offset - frame_offset) // line
+            if not machine.armed[offset // line]:
+                return
+            machine.veil(frame, index)
+            pc = self.shared.store_pc
+            running = self._executing.get(pc & _PAGE_MASK)
+            if running is not None and running.frame == frame and (pc & (_PAGE - 1)) < offset - frame_offset:
+                # The slot lies ahead in the running block, which would run its old translation. Execute the store again
+                # by itself: leaving the block here would lose the rest of an STP or a post-index.
+                self.shared.abort_store = 1
+                self.engine.remove_code(running.physical + (pc & (_PAGE - 1)), 4)
+                self.engine.set("pc", pc)
+        except BaseException as error:
+            self.fail(error)
+
+    # --- set-up ----------------------------------------------------------------------------------------------------------
+
+    def _install(self) -> None:
+        compiled = native.callbacks()
+        shared = self.shared
+        data = ctypes.addressof(shared)
+        self._callbacks = (
+            FillCallback(self._fill),
+            StoreCallback(self._store),
+            SystemCallback(self._sys),
+            SystemCallback(self._mrs),
+            SystemCallback(self._msr),
+            InterruptCallback(self._interrupt),
+            UnmappedCallback(self._unmapped),
+        )
+        addresses = [ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks]
+        shared.python_fill, shared.python_store, shared.python_sys, shared.python_mrs, shared.python_msr = addresses[:5]
+        shared.reg_read = address_of("uc_reg_read")
+        shared.translate = address_of("uc_vmem_translate")
+        shared.fill_table = ctypes.addressof(self._fill_table)
+        self.machine.share(shared)
+        engine = self.engine
+        if self.machine.mode != "coherent":
+            engine.map_window(WINDOW_BASE, self.machine.memory.size, compiled.store, data)
+        engine.hook("fill", compiled.fill, data)
+        engine.hook("interrupt", self._callbacks[5])
+        engine.hook("unmapped", self._callbacks[6])
+        engine.hook("mrs", compiled.mrs, data)
+        if self.machine.mode != "coherent":
+            engine.hook("sys", compiled.sys, data)
+            engine.hook("msr", compiled.msr, data)
+
+
