@@ -8,9 +8,16 @@ the maximum" is an element-wise max. Slots are the line's aligned 4-byte words.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Arrival", "InstructionSide", "Line", "Numbers", "Store", "newer"]
+__all__ = ["ALL_ALIASES", "Arrival", "InstructionSide", "Line", "Numbers", "Store", "Unaided", "newer", "slots_of"]
+
+ALL_ALIASES = -1
+"""The executing page that stands for every one that has no views of its own: the only one on a PIPT machine (clause 1)."""
+
+_HISTORY = 32  # stores kept before those that no view names are dropped
+_ARRIVALS = 32  # arrivals in an I that its PE has not taken, before the oldest are joined
 
 Numbers = tuple[int, ...]
 """One store number per slot of a line."""
@@ -18,9 +25,19 @@ Numbers = tuple[int, ...]
 
 def newer(a: Numbers, b: Numbers) -> Numbers:
     """Element-wise maximum: arrival never takes a view back."""
-    if a is b:
+    if a is b or a == b:
         return a
     return tuple(map(max, a, b))
+
+
+def slots_of(mask: int) -> list[int]:
+    """The slots of a bit mask."""
+    slots = []
+    while mask:
+        low = mask & -mask
+        slots.append(low.bit_length() - 1)
+        mask ^= low
+    return slots
 
 
 @dataclass(slots=True)
@@ -39,7 +56,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An IC's view of the line, and when it arrived in an I (for clause 7, which asks what I was at some moment)."""
+    """What an I held from `time` on (clause 7 asks what it was at some moment)."""
 
     time: int
     numbers: Numbers
@@ -47,36 +64,60 @@ class Arrival:
 
 @dataclass(slots=True)
 class InstructionSide:
-    """I and F of one PE for one line (and, on a VIPT machine, for one executing page).
-
-    `arrivals` are those that F has not taken yet, oldest first; I is the last of them, or F when there are none.
-    """
+    """I and F of one PE for one line (and, on a VIPT machine, for one executing page)."""
 
     fetched: Numbers
     cached: Numbers
-    arrivals: list[Arrival] = field(default_factory=list)
+    captured: Numbers  # the newest store of each slot that an IC bound for this I captured
+    issued: int = 0  # when the last such IC was issued
+    arrivals: list[Arrival] = field(default_factory=list)  # those that F has not taken, oldest first; the last is I
 
     def copy(self) -> InstructionSide:
         """An alias seen for the first time starts from what reached every alias (clause 1)."""
-        return InstructionSide(self.fetched, self.cached, list(self.arrivals))
+        return InstructionSide(self.fetched, self.cached, self.captured, self.issued, list(self.arrivals))
+
+    def arrive(self, time: int, numbers: Numbers) -> bool:
+        """`numbers` arrive in I. False: it had them all."""
+        numbers = newer(self.cached, numbers)
+        if numbers == self.cached:
+            return False
+        self.cached = numbers
+        self.arrivals.append(Arrival(time, numbers))
+        if len(self.arrivals) > _ARRIVALS:
+            # A PE without a CSE, its code maintained for ever by others. Taken together the two oldest are as early as
+            # the first and as new as the second: clause 7 may excuse too much of that distant past, never too little.
+            first, second = self.arrivals[:2]
+            self.arrivals[:2] = [Arrival(first.time, second.numbers)]
+        return True
+
+
+@dataclass(slots=True)
+class Unaided:
+    """U and I as they would be had the kernel not synchronised the frame by itself (the *latent* lines of `linux`)."""
+
+    unified: list[Numbers]
+    cached: list[Numbers]
 
 
 class Line:
-    """The record of one line: its stores, its U and I views, and the maintenance seen for it."""
+    """The record of one line: its stores, its U, I and F, and the maintenance seen for it."""
 
     __slots__ = (
+        "_prune_at",
         "address",
         "base",
+        "before",
         "captures",
         "changed",
         "clean_seen",
         "history",
-        "ic_captured",
-        "ic_issued",
         "ic_seen",
         "instruction",
+        "quiet",
         "reported",
+        "unaided",
         "unified",
+        "unsafe",
     )
 
     def __init__(self, address: int, base: bytes, pes: int) -> None:
@@ -87,20 +128,24 @@ class Line:
         self.history: list[Store] = []
         self.changed: list[int] = list(zero)
         """Number of the newest store that changed each slot."""
+        self.before: list[int] = [0] * len(zero)
+        """What each slot held just before that store: never what it holds now, so a value that came back is still told."""
+        self.unsafe: list[int] = list(zero)
+        """Number of the newest store that replaced an opcode that is not exempt (clause 6)."""
         self.unified: list[Numbers] = [zero] * pes
-        self.instruction: list[dict[int, InstructionSide]] = [{0: InstructionSide(zero, zero)} for _ in range(pes)]
-        """Per PE: executing page -> its views. Key 0 is every alias there is no other entry for."""
+        self.instruction = [{ALL_ALIASES: InstructionSide(zero, zero, zero)} for _ in range(pes)]
+        """Per PE: executing page -> its views."""
+        self.unaided: Unaided | None = None
         self.captures: list[tuple[int, Numbers]] = []
         """(time, what was captured) of each DC since which the line changed."""
-        self.ic_captured: Numbers = zero
-        """The newest store of each slot that any IC captured."""
-        self.ic_issued = 0
-        """When the last IC of this line was issued."""
         self.clean_seen: tuple[int, int | None] | None = None
         self.ic_seen: tuple[int, int | None] | None = None
         """(PE, PC) of the last DC and IC: evidence for the ledger."""
         self.reported: dict[int, int] = {}
         """PE -> newest store of the line when that PE reported it."""
+        self.quiet: dict[int, tuple[int, int]] = {}
+        """PE -> (newest store then, slots): hits that clause 6 allows, each told or held once."""
+        self._prune_at = _HISTORY
 
     @property
     def latest(self) -> bytes:
@@ -111,6 +156,51 @@ class Line:
     def newest(self) -> int:
         """Number of the newest store."""
         return self.history[-1].number if self.history else 0
+
+    def record(
+        self,
+        store: Store,
+        *,
+        since: int,
+        exempt: Callable[[int], bool] | None,
+        in_flight: Callable[[Line], set[int]],
+    ) -> None:
+        """Add a store. One by the PE of the last one, with no event after `since` between them, shares its number.
+
+        `exempt` is asked about what is replaced (None: one PE, nobody else executes); `in_flight` names the numbers that
+        maintenance still under way may bring to a view.
+        """
+        preceding = self.latest
+        number = store.number
+        for slot in slots_of(store.slots):
+            word = int.from_bytes(preceding[4 * slot : 4 * slot + 4], "little")
+            self.changed[slot] = number
+            self.before[slot] = word
+            if exempt is not None and not exempt(word):
+                self.unsafe[slot] = number
+        last = self.history[-1] if self.history else None
+        if last is not None and last.pe == store.pe and last.number > since:
+            # Nobody can tell the two apart: nothing looked between them.
+            for slot in slots_of(last.slots):
+                self.changed[slot] = number
+                if self.unsafe[slot] == last.number:
+                    self.unsafe[slot] = number
+            last.number, last.after, last.slots = number, store.after, last.slots | store.slots
+            last.origins.update(store.origins)
+            return
+        self.history.append(store)
+        if len(self.history) > self._prune_at:
+            self._forget_unreferenced(in_flight(self))
+            self._prune_at = max(_HISTORY, 2 * len(self.history))
+
+    def reset_instruction_side(self, pe: int, unified: Numbers) -> None:
+        """The PE was reset: its I and F are U (clause 13)."""
+        self.instruction[pe] = {ALL_ALIASES: InstructionSide(unified, unified, unified)}
+
+    def origin(self, slot: int) -> object | None:
+        """Who made the newest store of the slot, if that was seen."""
+        store = self.store_at(self.changed[slot])
+        return None if store is None else store.origins.get(slot)
 
     def store_at(self, number: int) -> Store | None:
         """The store with this number (numbers in views are always those of stores still in the history)."""
@@ -136,18 +226,37 @@ class Line:
         return b"".join(self.word(slot, number).to_bytes(4, "little") for slot, number in enumerate(numbers))
 
     def side(self, pe: int, page: int) -> InstructionSide:
-        """I and F of `pe` for the alias `page` (0 on PIPT machines)."""
+        """I and F of `pe` under the executing page `page`, to be read."""
         sides = self.instruction[pe]
-        side = sides.get(page)
-        if side is None:
-            side = sides[page] = sides[0].copy()
-        return side
+        return sides.get(page) or sides[ALL_ALIASES]
 
-    def forget_unreferenced(self, keep: set[int]) -> None:
+    def capture(self, time: int, pe: int, pc: int | None) -> Numbers:
+        """A DC captures D."""
+        numbers = tuple(self.changed)
+        self.clean_seen = (pe, pc)
+        if not self.captures or self.captures[-1][1] != numbers:
+            self.captures.append((time, numbers))
+        return numbers
+
+    def captured_at(self, slot: int, number: int) -> int | None:
+        """When a DC first captured store `number` of `slot`; None: no DC did."""
+        return next((time for time, numbers in self.captures if numbers[slot] >= number), None)
+
+    def silenced(self, pe: int) -> int:
+        """Bit mask of the slots whose hits by `pe` were reported or held, until a newer store changes the line."""
+        if self.reported.get(pe) == self.newest:
+            return -1
+        number, slots = self.quiet.get(pe, (0, 0))
+        return slots if number == self.newest else 0
+
+    def _forget_unreferenced(self, keep: set[int]) -> None:
         """Drop stores that no view can name any more, so that a busy line's history stays short."""
         keep.update(self.changed)
         for numbers in self.unified:
             keep.update(numbers)
+        if self.unaided is not None:
+            for numbers in (*self.unaided.unified, *self.unaided.cached):
+                keep.update(numbers)
         for sides in self.instruction:
             for side in sides.values():
                 keep.update(side.fetched)
@@ -156,7 +265,7 @@ class Line:
                     keep.update(arrival.numbers)
         newest = self.history[-1]
         self.history = [store for store in self.history if store.number in keep or store is newest]
-        # A clean is evidence for every slot whose newest store it was the first to capture; later ones add nothing.
+        # A DC is evidence for every slot whose newest store it was the first to capture; later ones add nothing.
         first: dict[int, tuple[int, Numbers]] = {}
         for capture in self.captures:
             for slot, number in enumerate(capture[1]):

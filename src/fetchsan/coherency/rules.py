@@ -15,7 +15,7 @@ __all__ = ["PORTS", "Barrier", "CacheRules", "Domain", "Port"]
 
 
 class Barrier(Enum):
-    """What a DSB or DMB waits for. Only FULL completes maintenance; STORES is enough for a p's own store under IDC=1."""
+    """What a DSB or DMB waits for. Only FULL completes maintenance; STORES is enough for the PE's own stores under IDC=1."""
 
     FULL = "full"
     LOADS = "ld"

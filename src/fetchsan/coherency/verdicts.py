@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which link of the chain is missing: the closed list of finding kinds, the ledger of steps, and how they are told.
 
-`chain` is the second table of design section 2, read from the top: the first link that the newest store lacks names the kind.
+`Chain` is the second table of design section 2, read from the top: the first link that the newest store lacks names the kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -14,7 +14,7 @@ from typing import Literal
 from fetchsan.coherency.lines import Line, Numbers
 from fetchsan.coherency.rules import CacheRules
 
-__all__ = ["Judgement", "Kind", "Step", "StepName", "StepState", "chain"]
+__all__ = ["Chain", "Judgement", "Kind", "Step", "StepName", "StepState"]
 
 
 class Kind(StrEnum):
@@ -72,84 +72,97 @@ class Judgement:
         return replace(self, latent=True)
 
 
-def chain(
-    line: Line,
-    slot: int,
-    pe: int,
-    rules: CacheRules,
-    *,
-    fetched: Numbers,
-    cached: Numbers,
-    unified: Sequence[Numbers],
-    no_cse_since: bool,
-) -> Judgement:
-    """Judge a stale-able slot: `fetched` and `cached` are F and I of the executing PE, `unified` every PE's U."""
-    number = line.changed[slot]
-    store = line.store_at(number)
-    assert store is not None, "the newest store of a slot is never forgotten"
-    current = line.word(slot, number)
-    stale = line.word(slot, fetched[slot])
-    if stale == current:
-        # The value came back: what may still be fetched is one of the values in between.
-        stale = _value_between(line, slot, fetched[slot], current)
-    in_cache = cached[slot] >= number
-    missing = _first_missing(line, slot, number, rules, store.pe, in_cache=in_cache, unified=unified)
-    kind = _KIND[missing]
-    by_another = store.pe is not None and store.pe != pe
-    exempt = rules.exempt(stale) and rules.exempt(current)
-    if by_another and not exempt and not in_cache and no_cse_since:
-        kind = Kind.UNSYNCHRONISED_MODIFICATION
-    return Judgement(
-        kind=kind,
-        pe=pe,
-        line=line.address,
-        slot=slot,
-        number=number,
-        stale=stale,
-        current=current,
-        steps=_ledger(line, missing, rules),
-        origin=store.origins.get(slot),
-        writer_pe=store.pe,
-        exempt=exempt and by_another,
-        cached=in_cache,
-    )
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How far the stores of a line have come towards one PE: what is needed to judge a stale-able slot."""
 
+    line: Line
+    pe: int  # which executes
+    rules: CacheRules
+    fetched: Numbers  # its F
+    cached: Numbers  # its I
+    captured: Numbers  # what ICs bound for that I captured
+    invalidated: int  # when the last of them was issued
+    unified: Callable[[int], Numbers]  # U of each PE
+    last_cse: int  # of the executing PE
 
-def _first_missing(
-    line: Line,
-    slot: int,
-    number: int,
-    rules: CacheRules,
-    writer: int | None,
-    *,
-    in_cache: bool,
-    unified: Sequence[Numbers],
-) -> StepName:
-    if in_cache:
-        return "isb"
-    if rules.dic:
-        return "dsb-after-clean"
-    if line.ic_captured[slot] >= number:
-        return "dsb-after-invalidate"
-    if rules.idc:
-        # No DC is owed: the store is on its way from the moment it is made, and needs only its PE's DSB.
-        captured_at: int | None = number
-        arrived = unified[writer][slot] >= number if writer is not None else True
-    else:
-        captured_at = next((time for time, numbers in line.captures if numbers[slot] >= number), None)
-        arrived = any(numbers[slot] >= number for numbers in unified)
-    if captured_at is None and not arrived:
-        return "dc-clean"
-    if not arrived or (captured_at is not None and line.ic_issued > captured_at):
-        return "dsb-after-clean"
-    return "ic-invalidate"
+    def judge(self, slot: int) -> Judgement:
+        """Name the first link that the newest store of a stale-able slot lacks."""
+        line, rules = self.line, self.rules
+        number = line.changed[slot]
+        store = line.store_at(number)
+        assert store is not None, "the newest store of a slot is never forgotten"
+        current = line.word(slot, number)
+        stale = line.word(slot, self.fetched[slot])
+        if stale == current:
+            # The value came back: what may still be fetched is one of the values in between.
+            stale = line.before[slot]
+        in_cache = self.cached[slot] >= number
+        missing = self._first_missing(slot, number, store.pe)
+        kind = _KIND[missing]
+        by_another = store.pe is not None and store.pe != self.pe
+        # Any value from F on may be fetched, so all of them must be exempt.
+        exempt = line.unsafe[slot] <= self.fetched[slot] and rules.exempt(stale) and rules.exempt(current)
+        if by_another and not exempt and not in_cache and self.last_cse < number:
+            kind = Kind.UNSYNCHRONISED_MODIFICATION
+        return Judgement(
+            kind=kind,
+            pe=self.pe,
+            line=line.address,
+            slot=slot,
+            number=number,
+            stale=stale,
+            current=current,
+            steps=self._ledger(missing),
+            origin=line.origin(slot),
+            writer_pe=store.pe,
+            exempt=exempt and by_another,
+            cached=in_cache,
+        )
 
+    def _first_missing(self, slot: int, number: int, writer: int | None) -> StepName:
+        line, rules = self.line, self.rules
+        if self.cached[slot] >= number:
+            return "isb"
+        if rules.dic:
+            return "dsb-after-clean"
+        if self.captured[slot] >= number:
+            return "dsb-after-invalidate"
+        if rules.idc:
+            # No DC is owed: the store is on its way from the moment it is made, and needs only its PE's DSB.
+            captured_at: int | None = number
+            sender = writer
+        else:
+            captured_at = line.captured_at(slot, number)
+            sender = line.clean_seen[0] if line.clean_seen is not None else None
+        # The IC that is owed may come from the PE that fetches or from the one that cleaned (IDC=1: wrote).
+        arrived = any(self.unified(pe)[slot] >= number for pe in {self.pe, self.pe if sender is None else sender})
+        if captured_at is None and not arrived:
+            return "dc-clean"
+        if not arrived or (captured_at is not None and self.invalidated > captured_at):
+            return "dsb-after-clean"
+        return "ic-invalidate"
 
-def _value_between(line: Line, slot: int, since: int, current: int) -> int:
-    for store in reversed(line.history):
-        if store.number > since and (word := line.word(slot, store.number)) != current:
-            return word
-    return current
+    def _ledger(self, missing: StepName) -> tuple[Step, ...]:
+        """The five steps in order: those before the missing one are done, those after it pending."""
+        not_needed: set[StepName] = set()
+        if self.rules.idc or self.rules.dic:
+            not_needed.add("dc-clean")
+        if self.rules.dic:
+            not_needed.update(("ic-invalidate", "dsb-after-invalidate"))
+        seen = {"dc-clean": self.line.clean_seen, "ic-invalidate": self.line.ic_seen}
+        at = _STEPS.index(missing)
+        steps = []
+        for index, name in enumerate(_STEPS):
+            if name == missing:
+                steps.append(Step(name, "missing"))
+            elif name in not_needed:
+                steps.append(Step(name, "not-needed"))
+            elif index < at:
+                steps.append(Step(name, "done", *(seen.get(name) or (None, None))))
+            else:
+                steps.append(Step(name, "pending"))
+        return tuple(steps)
 
 
 _KIND: dict[StepName, Kind] = {
@@ -160,25 +173,3 @@ _KIND: dict[StepName, Kind] = {
     "isb": Kind.MISSING_ISB,
 }
 
-
-def _ledger(line: Line, missing: StepName, rules: CacheRules) -> tuple[Step, ...]:
-    """The five steps in order: those before the missing one are done, those after it pending."""
-    not_needed: set[StepName] = set()
-    if rules.idc or rules.dic:
-        not_needed.add("dc-clean")
-    if rules.dic:
-        not_needed.update(("ic-invalidate", "dsb-after-invalidate"))
-    seen = {"dc-clean": line.clean_seen, "ic-invalidate": line.ic_seen}
-    at = _STEPS.index(missing)
-    steps = []
-    for index, name in enumerate(_STEPS):
-        if name == missing:
-            steps.append(Step(name, "missing"))
-        elif name in not_needed:
-            steps.append(Step(name, "not-needed"))
-        elif index < at:
-            where = seen.get(name)
-            steps.append(Step(name, "done", *(where or (None, None))))
-        else:
-            steps.append(Step(name, "pending"))
-    return tuple(steps)
