@@ -28,27 +28,31 @@ _COMMON = (
     "-Wall", "-Wextra", "-Wl,--build-id=none", "-Wl,-z,noexecstack",
 )  # fmt: skip
 _FREESTANDING = (
-    # No outlined atomics: they ask the C library which instructions there are. No memcpy() made of memcpy()'s own loop.
+    # No outlined atomics: they ask the C library which instructions there are.
     "-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-mno-outline-atomics",
-    "-fno-tree-loop-distribute-patterns", "-Wl,-z,max-page-size=4096",
+    "-Wl,-z,max-page-size=4096",
 )  # fmt: skip
 _APPLICATION = (
     # An OSv application is a shared object that exports main().
     "-O1", "-ffreestanding", "-nostdlib", "-shared", "-fPIC", "-fvisibility=hidden",
-    "-Wl,-z,separate-code", "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both", "-Wl,-z,now",
+    "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both", "-Wl,-z,now",
 )  # fmt: skip
 _HOSTED = ("-O2", "-static", "-s")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One prebuilt: where it goes, what it is made of (both relative to the project), how. `hosted`: needs a libc."""
+    """One prebuilt: where it goes, what it is made of (both relative to the project), how.
+
+    `hosted`: it needs a libc. `text_apart`: its text shares no page with its headers and constants.
+    """
 
     output: str
     sources: tuple[str, ...]
     flags: tuple[str, ...]
     libraries: tuple[str, ...] = ()
     hosted: bool = False
+    text_apart: bool = False
 
 
 def _freestanding(output: str, *sources: str, libraries: tuple[str, ...] = ()) -> Program:
@@ -60,7 +64,7 @@ def _application(name: str, number: int) -> Program:
     # Four pages of functions beside main()'s one.
     defines = (f'-DNAME="{name}"', f"-DAPPLICATION={number}", "-DWORK_COUNT=64", "-DWORK_STRIDE=256")
     flags = (*_APPLICATION, *defines, f"-Wl,-soname,{name}.so")
-    return Program(f"{folder}/{name}.so", (f"{folder}/application.c", f"{folder}/work.S"), flags)
+    return Program(f"{folder}/{name}.so", (f"{folder}/application.c", f"{folder}/work.S"), flags, text_apart=True)
 
 
 _VARIANTS = tuple(
@@ -89,9 +93,10 @@ PROGRAMS = (
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A cross compiler: its command, and the text that identifies it (with its libc, if it has one)."""
+    """A cross compiler: its command, its flags for `text_apart`, what identifies it; `hosted`: it has a libc."""
 
     command: tuple[str, ...]
+    text_apart: tuple[str, ...]
     identity: str
     hosted: bool
 
@@ -105,10 +110,11 @@ def find_compiler(choice: str = "auto") -> Compiler | None:
         libc = Path(_output(gcc, "-print-file-name=libc.a"))
         hosted = libc.is_absolute() and libc.exists()
         digest = hashlib.sha256(libc.read_bytes()).hexdigest()[:16] if hosted else "none"
-        return Compiler((gcc,), f"{version}\n{linker}\nlibc.a sha256 {digest}\n", hosted)
+        # LLVM's linker keeps text apart without being told.
+        return Compiler((gcc,), ("-Wl,-z,separate-code",), f"{version}\n{linker}\nlibc.a sha256 {digest}\n", hosted)
     zig = shutil.which("python-zig") or shutil.which("zig")
     if zig and choice in ("auto", "zig"):
-        return Compiler((zig, "cc", "-target", "aarch64-linux-musl"), f"zig {_output(zig, 'version')}\n", False)
+        return Compiler((zig, "cc", "-target", "aarch64-linux-musl"), (), f"zig {_output(zig, 'version')}\n", False)
     return None
 
 
@@ -116,7 +122,8 @@ def build(program: Program, compiler: Compiler, destination: Path) -> Path:
     """Build one program below `destination` and return its path. Raises CalledProcessError."""
     output = destination / program.output
     output.parent.mkdir(parents=True, exist_ok=True)
-    arguments = [*compiler.command, *_COMMON, *program.flags, *program.sources, *program.libraries, "-o", str(output)]
+    flags = (*_COMMON, *program.flags, *(compiler.text_apart if program.text_apart else ()))
+    arguments = [*compiler.command, *flags, *program.sources, *program.libraries, "-o", str(output)]
     subprocess.run(arguments, cwd=ROOT, check=True)
     return output
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns the smallest static program: write(1, "hello\n", 6), exit_group(0). */
+    .file   "hello.S"
     .text
     .globl _start
     .type _start, %function

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns the instructions that are undefined at EL0 under Linux: each one ends in SIGILL. Their index is the argument of
  * `hostile privileged N`; a zero word ends the table. */
+    .file   "privileged.S"
     .section .rodata
     .balign 4
     .globl privileged_words

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns the position-independent functions that modify themselves; straight_line.c copies them into a JIT page.
  * Called with w0 = 0, w1 = 0, w2 = 0; each returns 1 from its old code and 2 from its new, plus what it says. */
+    .file   "templates.S"
     .text
 
     .macro TEMPLATE name

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns the entry point of the freestanding guests: argc and argv from the stack, main(), exit_group(). */
+    .file   "start.S"
     .text
     .globl _start
     .type _start, %function

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns the text that fills the applications' pages: work_0 to work_63, x0 -> x0, WORK_STRIDE bytes each, every one with
  * constants of its own that depend on APPLICATION. The assembler computes what they give together: work_checksum. */
+    .file   "work.S"
     .altmacro
     .macro WORK name
     .type \name, %function
