@@ -36,6 +36,8 @@ class Clock:
         self._timers: list[Timer] = []
         self._serial = 0
 
+    uptime_at_start_ns = _UPTIME_NS
+
     @property
     def elapsed_ns(self) -> int:
         """Virtual time since the kernel started; also the CPU time that `times` and `getrusage` report."""

@@ -49,7 +49,9 @@ _MACHINES = {
 class ByteSource(Protocol):
     """What is read from: an inode of the VFS."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
 
     def read_at(self, offset: int, count: int, /) -> bytes:
         """Up to `count` bytes at `offset`."""

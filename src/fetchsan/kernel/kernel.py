@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Kernel: one run of one program under the Linux ABI, and the doors through which the machine reaches it.
+
+kernel = Kernel(machine, options, host=Host(), cpu=get_cpu("cortex-a72"))
+kernel.start(machine.pe(0))      # loads the program; NotExecutableError, ProgramNotFoundError
+end = kernel.run()               # Exited or Signaled
+kernel.close()                   # after the reports, which still look into the address space
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from fetchsan.arch.aarch64 import esr
+from fetchsan.arch.aarch64.cpus import CpuProfile, Hwcap
+from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
+from fetchsan.errors import InternalError, UsageError
+from fetchsan.kernel.clock import Clock
+from fetchsan.kernel.emulation import emulate_register_read
+from fetchsan.kernel.errors import GuestFault, LinuxError
+from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
+from fetchsan.kernel.linker.linux_exec import find_program, load_program
+from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.frames import Frames
+from fetchsan.kernel.mmu.layout import linux_layout
+from fetchsan.kernel.mmu.maps import linux_maps
+from fetchsan.kernel.mmu.page_cache import PageCache
+from fetchsan.kernel.mmu.user_memory import UserMemory
+from fetchsan.kernel.mmu.vma import FileVma
+from fetchsan.kernel.options import KernelOptions
+from fetchsan.kernel.signal_delivery import force_signal, has_deliverable, send_signal
+from fetchsan.kernel.signal_frame import GENERAL_REGISTERS, VECTOR_REGISTERS
+from fetchsan.kernel.signals import Signal, SignalCode, SignalInfo, default_action, signal_name
+from fetchsan.kernel.syscalls.dispatch import dispatch
+from fetchsan.kernel.task import FIRST_PID, USER_ID, Exited, Process, Signaled, Task
+from fetchsan.kernel.timers import TimerTable
+from fetchsan.kernel.vdso import map_vdso
+from fetchsan.kernel.vfs.fd_table import FdTable
+from fetchsan.kernel.vfs.proc_system import SystemFacts
+from fetchsan.kernel.vfs.streams import open_standard_streams
+from fetchsan.kernel.vfs.tree import build_tree
+from fetchsan.kernel.waiting import DeadlockError, Interrupted
+from fetchsan.machine.hardware import Hardware
+from fetchsan.machine.traps import CPUException, ProcessingElement
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.host import Host
+
+__all__ = ["Kernel"]
+
+_USER_END = 1 << 48
+
+
+@dataclass(frozen=True, slots=True)
+class _ExceptionSignal:
+    signal: Signal
+    code: SignalCode
+    address: Literal["pc", "far", "sp"]
+
+
+# What each exception class is to a program (Linux `arch/arm64/kernel/traps.c` and `mm/fault.c`, fault_info).
+_SIGNALS: dict[int, _ExceptionSignal] = {
+    ExceptionClass.UNKNOWN: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.FP_ACCESS: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.BRANCH_TARGET: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.ILLEGAL_STATE: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.SYSTEM_REGISTER: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.PAC_FAIL: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPN, "pc"),
+    ExceptionClass.HVC64: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.SMC64: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
+    ExceptionClass.PC_ALIGNMENT: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
+    ExceptionClass.SP_ALIGNMENT: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "sp"),
+    ExceptionClass.DATA_ABORT_LOWER: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
+    ExceptionClass.INSTRUCTION_ABORT_LOWER: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
+    ExceptionClass.FP_EXCEPTION: _ExceptionSignal(Signal.SIGFPE, SignalCode.FPE_FLTUNK, "pc"),
+    ExceptionClass.BREAKPOINT_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_HWBKPT, "pc"),
+    ExceptionClass.SOFTWARE_STEP_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_TRACE, "pc"),
+    ExceptionClass.WATCHPOINT_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_HWBKPT, "far"),
+    ExceptionClass.BRK64: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_BRKPT, "pc"),
+}
+_OTHER_EXCEPTION = _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc")
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class Kernel:
+    """Implements machine.traps.TrapHandler. `message` gets lines for the person at the terminal (a replay drops them)."""
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        options: KernelOptions,
+        *,
+        host: Host,
+        cpu: CpuProfile,
+        cpu_count: int = 1,
+        symbolise: Symbolise = lambda address: "",
+        message: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        self.hardware = hardware
+        self.options = options
+        self.host = host
+        self.cpu = cpu
+        self.cpu_count = cpu_count
+        self.symbolise = symbolise
+        self.message = message
+        self.clock = Clock()
+        self.random = random.Random(options.seed)
+        self.page_cache = PageCache(Frames(hardware))
+        self.hwcap = int(cpu.hwcap | Hwcap.CPUID)
+        self.captured: dict[int, bytearray] = {1: bytearray()} if options.capture_stdout else {}
+        self.unsupported: set[int] = set()  # system calls that were named already
+        self.end_state: Exited | Signaled | None = None
+        self._process: Process | None = None
+        self._running: dict[int, Task] = {}  # PE index to the task on it
+
+    # The life of a run ----------------------------------------------------------------------------------------------
+
+    @property
+    def process(self) -> Process:
+        """The program."""
+        if self._process is None:
+            raise InternalError("the kernel was not started")
+        return self._process
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program is over; whoever is about to do more for it need not."""
+        return self.end_state is not None
+
+    def start(self, pe: ProcessingElement) -> Task:
+        """Load the program onto `pe`. Raises NotExecutableError, ProgramNotFoundError, UsageError."""
+        options = self.options
+        name = options.argv[0]
+        environment = dict(options.env)
+        tree = build_tree(
+            self.host,
+            cwd=options.cwd,
+            now=self.clock.realtime_ns,
+            facts=self._system_facts(),
+            random_source=self.random,
+            sysroot=options.sysroot,
+            program=options.cwd / name if "/" in name else None,
+            grants=options.directories,
+            owner=(USER_ID, USER_ID),
+        )
+        space = AddressSpace(
+            self.hardware,
+            sync=options.sync_policy,
+            user=True,
+            layout=linux_layout(options.seed),
+            page_cache=self.page_cache,
+        )
+        process = Process(
+            self, FIRST_PID, space, UserMemory(space), FdTable(), tree.start, TimerTable(self.clock), tree.vfs.root
+        )
+        self._process = process
+        tree.processes.add(process)
+        program = find_program(process, name, environment.get("PATH"))
+        task = Task(process, process.pid, pe, name=program.name[:15])
+        process.tasks.append(task)
+        try:
+            entry = load_program(
+                process,
+                program,
+                [os.fsencode(argument) for argument in options.argv],
+                [os.fsencode(f"{key}={value}") for key, value in options.env],
+            )
+        except LinuxError as error:
+            raise UsageError(f"{name}: {os.strerror(error.errno).lower()}") from None
+        for fd, stream in open_standard_streams(self.host, self.captured).items():
+            process.files.place(fd, stream)
+        process.trampoline = map_vdso(space, process.memory, pe.index)
+        for register in (*GENERAL_REGISTERS, *VECTOR_REGISTERS, "tpidr_el0", "fpcr", "fpsr"):
+            pe.set(register, 0)
+        pe.set("sp", entry.sp)
+        pe.set("pc", entry.pc)
+        self._running[pe.index] = task
+        return task
+
+    def run(self) -> Exited | Signaled:
+        """Execute until the program ends. Raises what stopped FetchSan: FetchSanError, KeyboardInterrupt."""
+        process = self.process
+        try:
+            process.tasks[0].pe.run()
+        finally:
+            self._finish(process)
+        if self.end_state is None:
+            raise InternalError("the machine stopped, but the program has not ended")
+        return self.end_state
+
+    def end(self, state: Exited | Signaled) -> None:
+        """The program is over, by exit_group or by a signal. The first end counts."""
+        if self.end_state is None:
+            self.end_state = state
+        for task in self.process.tasks:
+            task.pe.stop()
+
+    def close(self) -> None:
+        """Give back all of guest memory."""
+        self.process.space.destroy()
+
+    def _finish(self, process: Process) -> None:
+        if self.options.dump_maps:
+            self.message(linux_maps(process.space).rstrip("\n"))
+        process.files.close_all()
+        for vma in process.space.vmas.mapped():
+            if isinstance(vma, FileVma) and vma.shared:
+                self.page_cache.failures += self.page_cache.write_back(vma.inode)
+        for failure in self.page_cache.failures:
+            self.message(f"fetchsan: {failure.path}: not written back: {os.strerror(failure.errno).lower()}")
+
+    def _system_facts(self) -> SystemFacts:
+        memory = self.hardware.memory
+        return SystemFacts(
+            memory=lambda: (memory.size, memory.size - memory.frames_in_use * 4096),
+            uptime_ns=self.clock.monotonic_ns,
+            random=self.random,
+            processors=self.cpu_count,
+            midr=self.cpu.midr,
+            features=" ".join(bit.name.lower() for bit in Hwcap if bit.name and bit & self.hwcap),
+        )
+
+    # The doors of TrapHandler ---------------------------------------------------------------------------------------
+
+    def system_call(self, pe: ProcessingElement) -> None:
+        """SVC."""
+        try:
+            dispatch(self, self._running[pe.index])
+        except Exception as error:
+            pe.fail(error)
+
+    def page_fault(self, pe: ProcessingElement, virtual: int, access: Literal["read", "write", "execute"]) -> bool:
+        """A demand fault (no CSE: coherency model, rule 12), or a signal."""
+        task = self._running[pe.index]
+        try:
+            try:
+                task.space.fault(pe.index, virtual, access)
+                return True
+            except GuestFault as fault:
+                self._raise(task, _abort(fault, pe.get("pc")), Signal(fault.signal), fault.code, fault.address)
+        except Exception as error:
+            pe.fail(error)
+        return False
+
+    def exception(self, pe: ProcessingElement, exception: CPUException) -> None:
+        """Everything else: emulated where Linux emulates, else a signal."""
+        try:
+            self._exception(self._running[pe.index], exception)
+        except Exception as error:
+            pe.fail(error)
+
+    def _exception(self, task: Task, exception: CPUException) -> None:
+        pe = task.pe
+        if exception.ec == ExceptionClass.SVC64:  # Linux looks at x8 whatever the immediate is
+            dispatch(self, task)
+            return
+        if exception.ec in (ExceptionClass.UNKNOWN, ExceptionClass.SYSTEM_REGISTER) and self._emulate(task, exception):
+            return
+        rule = _SIGNALS.get(exception.ec, _OTHER_EXCEPTION)
+        address = {"pc": exception.pc, "far": exception.far, "sp": pe.get("sp")}[rule.address]
+        self._raise(task, exception, rule.signal, rule.code, address)
+
+    def _emulate(self, task: Task, exception: CPUException) -> bool:
+        try:
+            word = task.memory.read_u32(exception.pc)
+        except GuestFault:
+            return False
+        emulated = emulate_register_read(word, self.cpu.id_registers)
+        if emulated is None:
+            return False
+        register, value = emulated
+        if register != 31:
+            task.pe.set(f"x{register}", value)
+        task.pe.set("pc", exception.pc + 4)
+        self.hardware.context_synchronise(task.pe.index)  # Linux took an exception and returned from it
+        return True
+
+    def _raise(self, task: Task, exception: CPUException, signal: Signal, code: int, address: int) -> None:
+        force_signal(task, SignalInfo(signal, code, address, exception=exception))
+
+    # What system calls use ------------------------------------------------------------------------------------------
+
+    def kill(self, task: Task, info: SignalInfo) -> None:
+        """A signal's default action ends the program; an exception gets OSv's report."""
+        exception = info.exception
+        if exception is None:
+            if default_action(info.signal) == "core":
+                self.message(f"fetchsan: the program died of {signal_name(info.signal)}")
+            self.end(Signaled(info.signal))
+            return
+        *general, sp, pstate = task.pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
+        state = RegisterDump(tuple(general), sp, exception.pc, pstate)
+        trace = backtrace(exception.pc, general, task.memory.read_u64)
+        self.message(exception_report(info.signal, exception, state, trace, self.symbolise).rstrip("\n"))
+        self.end(Signaled(info.signal, exception.esr, exception.far, exception.pc))
+
+    def wait(self, task: Task, waiting_for: str, ready: Callable[[], bool], duration_ns: int | None) -> bool:
+        """Let time pass until `ready()` (True) or for `duration_ns` (False).
+
+        Raises Interrupted when a signal arrives, and DeadlockError when nothing can ever happen: with several threads
+        this is where the others run.
+        """
+        deadline = None if duration_ns is None else self.clock.elapsed_ns + duration_ns
+        while not ready():
+            self.fire_timers(task)
+            if has_deliverable(task):
+                raise Interrupted
+            if ready():
+                return True
+            timer = self.clock.next_deadline()
+            left = None if deadline is None else deadline - self.clock.elapsed_ns
+            if left is not None and left <= 0:
+                return False
+            if timer is None and left is None:
+                raise DeadlockError(task.tid, waiting_for)
+            self.clock.advance(min(step for step in (timer, left) if step is not None))
+        return True
+
+    def fire_timers(self, task: Task) -> None:
+        """Send what the timers that are due send."""
+        for info in task.process.timers.expired():
+            send_signal(task, info)
+
+
+def _abort(fault: GuestFault, pc: int) -> CPUException:
+    """The abort that the MMU would have raised. An address of the kernel's half looks unmapped from level 0 on, so that
+    a program learns nothing of it (Linux, set_thread_esr).
+    """
+    if fault.address >= _USER_END:
+        syndrome = esr.abort(fault.access, FaultClass.TRANSLATION, 0, same_el=False)
+    else:
+        fault_class = FaultClass.PERMISSION if fault.permission else FaultClass.TRANSLATION
+        syndrome = esr.abort(fault.access, fault_class, fault.level, same_el=False)
+    return CPUException(esr.Esr.EC.of(syndrome), syndrome, fault.address, pc)
