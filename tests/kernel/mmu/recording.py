@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine that only remembers what the kernel asked of it, over real guest RAM: stores and page tables really happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fetchsan.arch.aarch64.page_table import ACCESSED, PAGE_OR_TABLE
+from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu import AddressSpace, Frames, PageCache, UserMemory, linux_layout, osv_layout
+from fetchsan.machine.hardware import Origin, Translation
+from fetchsan.machine.memory import PhysicalMemory
+from fetchsan.machine.walk import walk
+
+PAGE = 4096
+ADDRESS = 0x0000_FFFF_FFFF_F000
+
+
+class RecordingHardware:
+    """Implements `Hardware`. `calls` holds (name, *arguments), `translations` what PTE announcements add up to."""
+
+    def __init__(self, size: int = 64 << 20) -> None:
+        self.memory = PhysicalMemory(size)
+        self.calls: list[tuple[object, ...]] = []
+        self.translations: dict[int, Translation] = {}
+
+    def named(self, *names: str) -> list[tuple[object, ...]]:
+        return [call for call in self.calls if call[0] in names]
+
+    def store(self, pe: int, physical: int, data: bytes, origin: Origin) -> None:
+        self.memory.write(physical, data)
+        self.calls.append(("store", physical, len(data), origin.agent))
+
+    def clean_line(self, pe: int, physical: int) -> None:
+        self.calls.append(("clean_line", physical))
+
+    def invalidate_line(self, pe: int, physical: int, virtual: int) -> None:
+        self.calls.append(("invalidate_line", physical, virtual))
+
+    def invalidate_all(self, pe: int) -> None:
+        self.calls.append(("invalidate_all",))
+
+    def dsb(self, pe: int) -> None:
+        self.calls.append(("dsb",))
+
+    def context_synchronise(self, pe: int) -> None:
+        self.calls.append(("context_synchronise",))
+
+    def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
+        self.calls.append(("synchronise", physical, virtual, size, context))
+
+    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
+        self.calls.append(("kernel_synchronise", physical, virtual))
+
+    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
+        assert self.translations.get(virtual) == old, "the machine is told what it was told before"
+        if new is None:
+            self.translations.pop(virtual, None)
+        else:
+            self.translations[virtual] = new
+        self.calls.append(("pte_changed", virtual, old, new))
+
+    def flush_tlb_all(self, pe: int) -> None:
+        self.calls.append(("flush_tlb_all",))
+
+    def flush_tlb_linux(self, pe: int) -> None:
+        self.calls.append(("flush_tlb_linux",))
+
+    def frame_allocated(self, physical: int) -> None:
+        self.calls.append(("frame_allocated", physical))
+
+    def frame_freed(self, physical: int) -> None:
+        self.calls.append(("frame_freed", physical))
+
+
+class MemoryFile:
+    """A file whose bytes are in `content`."""
+
+    dev = 0xFE01
+    path = "/usr/bin/program"
+    mappable = True
+
+    def __init__(self, content: bytes, ino: int = 42) -> None:
+        self.content = bytearray(content)
+        self.ino = ino
+        self.broken = False
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("memory", id(self))
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if self.broken:
+            raise LinuxError(5)
+        return bytes(self.content[offset : offset + size])
+
+    def write_at(self, offset: int, data: bytes) -> int:
+        if self.broken:
+            raise LinuxError(5)
+        self.content[offset : offset + len(data)] = data
+        return len(data)
+
+
+class World:
+    """One address space on its machine."""
+
+    def __init__(self, *, user: bool = True, sync: str = "linux", size: int = 64 << 20) -> None:
+        self.hardware = RecordingHardware(size)
+        self.frames = Frames(self.hardware)
+        self.cache = PageCache(self.frames)
+        layout = linux_layout(1) if user else osv_layout()
+        self.space = AddressSpace(self.hardware, sync=sync, user=user, layout=layout, page_cache=self.cache)
+        self.memory = UserMemory(self.space)
+
+    def walk(self, virtual: int) -> Translation | None:
+        return walk(self.hardware.memory, self.space.root, virtual)[0]
+
+    def touch(self, virtual: int, access: str = "write") -> int:
+        """Fault `virtual` in; its frame."""
+        self.space.fault(0, virtual, access)  # type: ignore[arg-type]
+        translation = self.walk(virtual)
+        assert translation is not None
+        return translation.physical
+
+    def maps(self) -> list[tuple[int, int, int]]:
+        return [(vma.start, vma.end, vma.perm) for vma in self.space.vmas.mapped()]
+
+
+def leaves(memory: PhysicalMemory, root: int) -> Iterator[tuple[int, int]]:
+    """(virtual, entry) of every leaf, read from the tables with no help from the memory manager."""
+    yield from _leaves(memory, root, 39, 0)
+
+
+def tables(memory: PhysicalMemory, root: int) -> list[int]:
+    """Every frame that holds a table."""
+    found = [root]
+    level = [root]
+    for _ in range(3):
+        level = [e & ADDRESS for t in level for e in _entries(memory, t) if e & PAGE_OR_TABLE]
+        found += level
+    return found
+
+
+def _entries(memory: PhysicalMemory, table: int) -> list[int]:
+    return [memory.read_u64(table + 8 * i) for i in range(512)]
+
+
+def _leaves(memory: PhysicalMemory, table: int, shift: int, base: int) -> Iterator[tuple[int, int]]:
+    for index, entry in enumerate(_entries(memory, table)):
+        virtual = base + (index << shift)
+        if not entry:
+            continue
+        if shift == 12:
+            assert entry & ACCESSED
+            yield virtual, entry
+        else:
+            yield from _leaves(memory, entry & ADDRESS, shift - 9, virtual)
+
+
+__all__ = ["ADDRESS", "PAGE", "MemoryFile", "RecordingHardware", "World", "leaves", "tables"]
