@@ -61,10 +61,16 @@ class EpollFile(OpenFile):
         below = [interest.file for interest in self._interests.values() if isinstance(interest.file, EpollFile)]
         return 1 + max((_DEEPEST if file is forbidden else file.depth(forbidden) for file in below), default=0)
 
-    def files(self) -> list[OpenFile]:
-        """What is watched and not disabled."""
+    def watched(self) -> list[tuple[OpenFile, int]]:
+        """What is watched and not disabled, with the events, instances below this one included."""
         self._reap()
-        return [interest.file for interest in self._interests.values() if interest.events & _EVENT_BITS]
+        found: list[tuple[OpenFile, int]] = []
+        for interest in self._interests.values():
+            if isinstance(interest.file, EpollFile):
+                found += interest.file.watched()
+            elif interest.events & _EVENT_BITS:
+                found.append((interest.file, interest.events & _EVENT_BITS))
+        return found
 
     def take(self, limit: int) -> list[tuple[int, int]]:
         """Up to `limit` ready (events, data) pairs; edges and one-shots are used up."""

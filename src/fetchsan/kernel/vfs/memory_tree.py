@@ -21,7 +21,9 @@ from fetchsan.kernel.vfs.inode import (
     SymlinkInode,
 )
 
-__all__ = ["MemoryDirectory", "MemoryFile", "MemoryFileSystem", "MemorySymlink"]
+__all__ = ["F_SEAL_SEAL", "MemoryDirectory", "MemoryFile", "MemoryFileSystem", "MemorySymlink"]
+
+F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE = 1, 2, 4, 8, 16
 
 _TMPFS_MAGIC = 0x0102_1994
 _CHUNK = 1 << 16  # storage is taken in chunks; a hole costs nothing
@@ -105,7 +107,9 @@ class MemoryInode(Inode):
 
 
 class MemoryFile(MemoryInode, RegularInode):
-    """A sparse file: 64 KiB chunks by number; what is in none reads as zeros."""
+    """A sparse file: 64 KiB chunks by number; what is in none reads as zeros. `seals` are F_SEAL_* (memfd_create(2))."""
+
+    seals = F_SEAL_SEAL
 
     def __init__(self, file_system: MemoryFileSystem, mode: int) -> None:
         super().__init__(file_system, stat.S_IFREG | mode & 0o7777)
@@ -136,6 +140,9 @@ class MemoryFile(MemoryInode, RegularInode):
     def write_at(self, offset: int, data: bytes) -> int:
         if offset >= _LARGEST:
             raise LinuxError(errno.EFBIG)
+        if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+            raise LinuxError(errno.EPERM)
+        self._check_size(max(self._size, offset + len(data)))
         written = 0
         while written < len(data):
             number, start = divmod(offset + written, _CHUNK)
@@ -154,6 +161,7 @@ class MemoryFile(MemoryInode, RegularInode):
     def truncate(self, size: int) -> None:
         if size > _LARGEST:
             raise LinuxError(errno.EFBIG)
+        self._check_size(size)
         if size < self._size:
             last, used = divmod(size, _CHUNK)
             for number in [number for number in self._chunks if number > last or (number == last and not used)]:
@@ -170,6 +178,7 @@ class MemoryFile(MemoryInode, RegularInode):
         wanted = range(offset // _CHUNK, -(-(offset + size) // _CHUNK))
         if len(wanted) > self.file_system.limit // _CHUNK:
             raise LinuxError(errno.ENOSPC)
+        self._check_size(max(self._size, offset + size))
         for number in wanted:
             self._chunk(number)
         self._size = max(self._size, offset + size)
@@ -187,6 +196,10 @@ class MemoryFile(MemoryInode, RegularInode):
         while number in self._chunks:
             number += 1
         return min(max(offset, number * _CHUNK), self._size)
+
+    def _check_size(self, size: int) -> None:
+        if (size > self._size and self.seals & F_SEAL_GROW) or (size < self._size and self.seals & F_SEAL_SHRINK):
+            raise LinuxError(errno.EPERM)
 
     def _chunk(self, number: int) -> bytearray:
         chunk = self._chunks.get(number)

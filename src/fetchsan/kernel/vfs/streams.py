@@ -111,19 +111,19 @@ class HostStream(OpenFile):
         return self._host.seek_stream(self._reads, offset, whence)
 
     def poll(self) -> int:
-        return self.wait(0)
-
-    def wait(self, timeout_ms: int | None) -> int:
-        """poll(2) of the host: the only waiting that the world outside can end."""
-        wanted: dict[int, int] = {}
-        if self.readable:
-            wanted[self._reads] = POLLIN
-        if self.writable:
-            wanted[self._writes] = wanted.get(self._writes, 0) | POLLOUT
         found = 0
-        for _, events in self._host.poll(tuple(wanted.items()), timeout_ms):
+        for _, events in self._host.poll(tuple(self.watched(POLLIN | POLLOUT).items()), 0):
             found |= events
         return found
+
+    def watched(self, events: int) -> dict[int, int]:
+        """Host descriptors and what poll(2) is to wait for on each: what the world outside can bring about."""
+        wanted: dict[int, int] = {}
+        if self.readable:
+            wanted[self._reads] = events & POLLIN
+        if self.writable:
+            wanted[self._writes] = wanted.get(self._writes, 0) | events & POLLOUT
+        return wanted
 
     def available(self) -> int:
         return int.from_bytes(self._host.stream_ioctl(self._reads, _FIONREAD, bytes(4)), "little")

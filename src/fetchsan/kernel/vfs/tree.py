@@ -34,12 +34,11 @@ _PRIVATE = (b"/proc", b"/sys", b"/dev")  # a current directory in there is not g
 
 @dataclass(slots=True)
 class GuestTree:
-    """The tree, where a process starts in it, who appears in /proc, and where memory files are accounted."""
+    """The tree, where a process starts in it, and who appears in /proc."""
 
     vfs: Vfs
     start: FileSystemContext
     processes: ProcessTable
-    memory: MemoryFileSystem
 
 
 def build_tree(
@@ -59,13 +58,15 @@ def build_tree(
     `owner` is the guest's user; `now` gives the virtual time. Raises UsageError for a grant that cannot be opened.
     """
     skeleton = SyntheticFileSystem("rootfs", _TMPFS_MAGIC, _DEV_SKELETON, now)
+    memory = MemoryFileSystem(_DEV_MEMORY, now, owner)
     if sysroot is None:
         empty = SyntheticDirectory(skeleton, "", {}, 0o755)
-        vfs = Vfs(empty, b"rootfs", skeleton, read_only=True)
+        vfs = Vfs(empty, b"rootfs", skeleton, memory, read_only=True)
     else:
-        vfs = Vfs(_granted(HostFileSystem(host, (0, 0)), sysroot, "sysroot"), b"sysroot", skeleton, read_only=True)
+        top = _granted(HostFileSystem(host, (0, 0)), cwd / sysroot, "sysroot")
+        vfs = Vfs(top, b"sysroot", skeleton, memory, read_only=True)
     processes = ProcessTable()
-    memory = _mount_private(vfs, host, processes, facts, random_source, now, owner)
+    _mount_private(vfs, host, processes, facts, random_source, now)
 
     files = HostFileSystem(host, owner)  # one for all grants: a file reached through two of them is one file
     here = os.fsencode(cwd)
@@ -79,7 +80,7 @@ def build_tree(
         vfs.mount(guest, _granted(files, granted, "--dir"), os.fsencode(granted), read_only=grant.read_only)
     if program is not None:
         _mount_program(vfs, files, os.path.normpath(os.fsencode(cwd / program)))
-    return GuestTree(vfs, FileSystemContext(vfs, _start(vfs, here)), processes, memory)
+    return GuestTree(vfs, FileSystemContext(vfs, _start(vfs, here)), processes)
 
 
 def _granted(files: HostFileSystem, path: Path, what: str) -> DirectoryInode:
@@ -96,8 +97,7 @@ def _mount_private(
     facts: SystemFacts,
     random_source: random.Random,
     now: Callable[[], int],
-    owner: tuple[int, int],
-) -> MemoryFileSystem:
+) -> None:
     proc = SyntheticFileSystem("proc", _PROC_MAGIC, _DEV_PROC, now)
     fixed = system_files(proc, facts, vfs.mounts_text)
     moving = process_directories(proc, processes, vfs.mounts_text, lambda: vfs.root)
@@ -106,10 +106,8 @@ def _mount_private(
     vfs.mount(b"/sys", system_tree(sys, facts), b"sysfs", read_only=True)
     devices = SyntheticFileSystem("devtmpfs", _TMPFS_MAGIC, _DEV_DEVICES, now)
     vfs.mount(b"/dev", device_tree(devices, host, random_source.randbytes), b"devtmpfs", read_only=False)
-    memory = MemoryFileSystem(_DEV_MEMORY, now, owner)
     for point in (b"/dev/shm", b"/tmp"):
-        vfs.mount(point, MemoryDirectory(memory, 0o1777), b"tmpfs", read_only=False)
-    return memory
+        vfs.mount(point, MemoryDirectory(vfs.memory, 0o1777), b"tmpfs", read_only=False)
 
 
 def _mount_program(vfs: Vfs, files: HostFileSystem, path: bytes) -> None:

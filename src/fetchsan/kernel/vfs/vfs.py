@@ -7,6 +7,7 @@ Every operation takes a directory to start at and a path of the guest's, and rai
 from __future__ import annotations
 
 import errno
+import itertools
 import stat
 from collections import OrderedDict
 
@@ -25,6 +26,7 @@ from fetchsan.kernel.vfs.flags import (
     O_WRONLY,
 )
 from fetchsan.kernel.vfs.inode import DirectoryInode, Inode, RegularInode, SymlinkInode
+from fetchsan.kernel.vfs.memory_tree import MemoryFileSystem
 from fetchsan.kernel.vfs.open_file import OpenFile, PathFile
 from fetchsan.kernel.vfs.resolve import Walk, walk
 from fetchsan.kernel.vfs.synthetic import SyntheticDirectory, SyntheticFileSystem
@@ -36,13 +38,23 @@ _ANY_DIRECTORY = O_TMPFILE & ~O_DIRECTORY
 
 
 class Vfs:
-    """The guest's tree. `skeleton` is where directories that only lead to mount points live."""
+    """The guest's tree. `skeleton` is where directories that only lead to mount points live, `memory` files in memory."""
 
-    def __init__(self, root: DirectoryInode, source: bytes, skeleton: SyntheticFileSystem, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        root: DirectoryInode,
+        source: bytes,
+        skeleton: SyntheticFileSystem,
+        memory: MemoryFileSystem,
+        *,
+        read_only: bool,
+    ) -> None:
         mount = Mount(root.file_system, b"/", source, read_only=read_only)
         self.mounts = [mount]
         self.root = Dentry(None, b"", root, mount)
+        self.memory = memory
         self._skeleton = skeleton
+        self._anonymous = itertools.count(1)
         self._recent: OrderedDict[Dentry, None] = OrderedDict()
 
     # The tree --------------------------------------------------------------------------------------------------------
@@ -172,6 +184,10 @@ class Vfs:
         self._writable(directory)
         inode = directory.directory.anonymous(mode)
         return inode.open(self.detached(b"#%d" % inode.ino, inode), flags & ~(O_TMPFILE | O_EXCL))
+
+    def next_anonymous(self) -> int:
+        """An inode number for what has no name: pipes, eventfds."""
+        return next(self._anonymous)
 
     def detached(self, name: bytes, inode: Inode) -> Dentry:
         """The dentry of a file without a place in the tree; its path reads "/name (deleted)", as Linux's does."""
