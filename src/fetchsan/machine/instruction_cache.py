@@ -138,6 +138,17 @@ class InstructionCache:
             self._engine.remove_code(iframe.physical + index * self._line, self._line)
         self._armed[(address - self._memory.base) // self._line] |= self._bit
 
+    def expose(self, iframe: IFrame, offset: int) -> None:
+        """Let the one instruction at `offset` execute again by itself, with what follows it as veiled as it is.
+
+        The line is not armed: its next slot is veiled, so nothing is translated of it that a store could miss.
+        """
+        index, slot = offset // self._line, offset % self._line >> 2
+        if iframe.veil[index] >> slot & 1:
+            contents = self._memory.read(iframe.frame + index * self._line, self._line)
+            iframe.write_line(index, contents, iframe.veil[index] & ~(1 << slot))
+        self._engine.remove_code(iframe.physical + offset, 4)
+
     def refresh(self, address: int) -> None:
         """`stale` mode: F of the line moved."""
         frame = address & -FRAME_SIZE

@@ -282,8 +282,8 @@ class PE:
             if word is not None:
                 self._planted(word, pc)
                 return
-        word = self.machine.word_at(self, pc)
-        self.handler.exception(self, CPUException(esr.ExceptionClass.BRK64, esr.breakpoint_exception(word >> 5 & 0xFFFF), 0, pc))
+        syndrome = esr.breakpoint_exception(self.machine.word_at(self, pc) >> 5 & 0xFFFF)
+        self.handler.exception(self, CPUException(esr.ExceptionClass.BRK64, syndrome, 0, pc))
 
     def _planted(self, word: int, pc: int) -> None:
         """An instruction that was replaced by a trap: do what it would do."""
@@ -406,7 +406,7 @@ class PE:
                 # The slot lies ahead in the running block, which would run its old translation. Execute the store again
                 # by itself: leaving the block here would lose the rest of an STP or a post-index.
                 self.shared.abort_store = 1
-                self.engine.remove_code(running.physical + (pc & (_PAGE - 1)), 4)
+                self.icache.expose(running, pc & (_PAGE - 1))
                 self.engine.set("pc", pc)
         except BaseException as error:
             self.fail(error)
