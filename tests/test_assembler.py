@@ -7,6 +7,7 @@ import re
 
 import capstone
 import pytest
+
 from assembler import BARRIER_OPTIONS, FORMS, AssemblyError, assemble, encode
 
 

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from fetchsan.coherency import Barrier, CacheRules, Domain, Judgement, Kind, Views
+from fetchsan.coherency.views import FRAME_SIZE
 from maintenance_words import feed
 
-from fetchsan.coherency import CacheRules, Judgement, Kind, Views
-from fetchsan.coherency.views import FRAME_SIZE
-
-__all__ = ["ADD", "B", "CODE", "MOV1", "MOV2", "NOP", "SUB", "Bench", "exempt"]
+__all__ = ["ADD", "CODE", "EVENTS", "MOV1", "MOV2", "NOP", "SUB", "B", "Bench", "exempt"]
 
 CODE = 0x2000
 """A watched frame."""
@@ -99,3 +98,20 @@ class Bench:
         else:
             feed(self.views, pe, word, lambda number: registers.get(f"X{number}", 0), lambda address: address)
 
+
+EVENTS: dict[str, Callable[[Bench, int], object]] = {
+    "w": lambda bench, pe: bench.store(CODE, MOV1, pe),
+    "w2": lambda bench, pe: bench.store(CODE, SUB, pe),
+    "dc": lambda bench, pe: bench.views.clean(pe, CODE),
+    "ic": lambda bench, pe: bench.views.invalidate(pe, CODE),
+    "iallu": lambda bench, pe: bench.views.invalidate_all(pe, broadcast=False),
+    "ialluis": lambda bench, pe: bench.views.invalidate_all(pe, broadcast=True),
+    "dccsw": lambda bench, pe: bench.views.clean_all(pe),
+    "dsb": lambda bench, pe: bench.views.dsb(pe),
+    "dsb.st": lambda bench, pe: bench.views.dsb(pe, Barrier.STORES),
+    "dsb.ld": lambda bench, pe: bench.views.dsb(pe, Barrier.LOADS),
+    "dsb.nsh": lambda bench, pe: bench.views.dsb(pe, Barrier.FULL, Domain.NON_SHAREABLE),
+    "dmb": lambda bench, pe: bench.views.dmb(pe),
+    "isb": lambda bench, pe: bench.views.context_synchronise(pe),
+}
+"""Events at CODE by name, for the tests' tables."""

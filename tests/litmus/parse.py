@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assembler import assemble, encode
-
 from fetchsan.coherency import CacheRules
 
 __all__ = ["OWN", "Litmus", "own_tests", "parse"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from coherency.bench import Bench
 from litmus.parse import Litmus, own_tests
 
