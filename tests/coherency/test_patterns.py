@@ -81,7 +81,7 @@ def test_stale_outcome(events: str, pe: int, setting: str, allowed: bool) -> Non
     assert (bench.kind(CODE, pe) is not None) is allowed
 
 
-# --- V9, V13: ranges and line sizes ---------------------------------------------------------------------------------------
+# --- V9, V13: ranges and line sizes --------------------
 
 
 def _maintain_range(bench: Bench, start: int, end: int, stride: int) -> None:
@@ -129,7 +129,7 @@ def test_v13_software_that_trusts_a_ctr_of_another_core(events: str, kind: Kind 
     assert coherent.kind(CODE) is None
 
 
-# --- V10, V8y: what reordering would be needed for, and is not found (clause 9) ----------------------------------------------
+# --- V10, V8y: what reordering would be needed for, and is not found (clause 9) --------------------
 
 
 @pytest.mark.parametrize("events", ["0:w 1:dc 1:dsb 1:ic 1:dsb 1:isb", FULL + " 1:isb"])
@@ -139,7 +139,7 @@ def test_v10_and_v8y_are_silent_in_the_executed_order(events: str) -> None:
     assert bench.kind(CODE, 1) is None
 
 
-# --- V15, V16 ------------------------------------------------------------------------------------------------------------------
+# --- V15, V16 --------------------
 
 
 @pytest.mark.parametrize("setting", ["00", "01"])
@@ -166,7 +166,7 @@ def test_v16_each_slot_of_a_torn_patch_is_told_by_itself() -> None:
     assert bench.views.stale_slots(0, CODE) == 0b10
 
 
-# --- section 15 -----------------------------------------------------------------------------------------------------------------
+# --- section 15 --------------------
 
 
 def test_15_8_two_slots_of_a_line_need_one_pair() -> None:

@@ -15,7 +15,7 @@ RW, RX = 0x7000, 0x9000  # two virtual pages of one frame
 FRESH = 0x4000  # fresh code, in another frame than CODE
 
 
-# --- 1: physical addresses, VIPT ---------------------------------------------------------------------------------------
+# --- 1: physical addresses, VIPT --------------------
 
 
 def test_1_on_pipt_an_alias_is_as_good() -> None:
@@ -70,7 +70,7 @@ def test_1_an_alias_first_named_between_invalidate_and_cse_is_moved_by_the_cse()
     assert bench.kind(CODE, page=RX) is None
 
 
-# --- 2: power-on, freed and recycled frames -----------------------------------------------------------------------------
+# --- 2: power-on, freed and recycled frames --------------------
 
 
 def test_2_a_frame_never_cleaned_fetches_zeros() -> None:
@@ -109,7 +109,7 @@ def test_2_an_unwatched_frame_that_holds_what_it_held_is_no_finding() -> None:
     assert bench.kind(CODE) is None
 
 
-# --- 3: barriers that complete nothing ----------------------------------------------------------------------------------
+# --- 3: barriers that complete nothing --------------------
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_3_a_dsb_completes_only_what_its_own_pe_issued() -> None:
     assert bench.kind(CODE) is Kind.MISSING_DSB_AFTER_CLEAN
 
 
-# --- 4: lines ------------------------------------------------------------------------------------------------------------
+# --- 4: lines --------------------
 
 
 def test_4_maintenance_affects_the_block_that_contains_the_address() -> None:
@@ -275,7 +275,7 @@ def test_4_impossible_lines_are_refused(sizes: dict[str, int]) -> None:
         CacheRules(**sizes)
 
 
-# --- 5: caches that join views ---------------------------------------------------------------------------------------------
+# --- 5: caches that join views --------------------
 
 
 def test_5_with_idc_another_pes_store_counts_at_once() -> None:
@@ -328,7 +328,7 @@ def test_5_each_port_is_a_row() -> None:
     assert {PORTS["x64"].clean, PORTS["x64"].invalidate, PORTS["x64"].synchronise} == {None}
 
 
-# --- 6: exempt opcodes ------------------------------------------------------------------------------------------------------
+# --- 6: exempt opcodes --------------------
 
 
 def _branch_patched_by_another(**options: bool) -> Bench:
@@ -417,7 +417,7 @@ def test_6_a_held_hit_does_not_hide_its_neighbour() -> None:
     assert bench.fetch(CODE + 4, pe=1) is Kind.UNSYNCHRONISED_MODIFICATION
 
 
-# --- 7: fetching a new slot is an observation ------------------------------------------------------------------------------
+# --- 7: fetching a new slot is an observation --------------------
 
 
 def _branch_patched_to_fresh_code(bench: Bench, writer: int = 0, *, maintain: bool = True) -> None:
@@ -509,7 +509,7 @@ def test_7_with_dic_ones_own_undrained_store_is_not_observed_through_another() -
     assert bench.kind(FRESH, 1) is Kind.MISSING_DSB_AFTER_CLEAN
 
 
-# --- 8: values -------------------------------------------------------------------------------------------------------------
+# --- 8: values --------------------
 
 
 def test_8_bytes_rewritten_with_the_same_value_are_no_finding() -> None:
@@ -538,7 +538,7 @@ def test_8_the_neighbouring_slots_are_fresh() -> None:
     assert bench.kind(CODE + 4) is None
 
 
-# --- 9: the executed interleaving --------------------------------------------------------------------------------------------
+# --- 9: the executed interleaving --------------------
 
 
 def test_9_maintenance_may_be_spread_over_pes_in_the_executed_order() -> None:
@@ -550,7 +550,7 @@ def test_9_maintenance_may_be_spread_over_pes_in_the_executed_order() -> None:
     assert bench.kind(CODE, pe=0) is None
 
 
-# --- 10: no translation, no fetch --------------------------------------------------------------------------------------------
+# --- 10: no translation, no fetch --------------------
 
 
 def test_10_a_new_translation_brings_i_to_f() -> None:
@@ -606,7 +606,7 @@ def test_10_on_vipt_the_new_page_only() -> None:
     assert bench.kind(CODE, page=RW) is Kind.MISSING_ISB
 
 
-# --- 11, 12: a CSE is told by whoever knows of one; nothing else is one ---------------------------------------------------------
+# --- 11, 12: a CSE is told by whoever knows of one; nothing else is one --------------------
 
 
 def test_11_a_cse_is_a_pes_own() -> None:
@@ -627,7 +627,7 @@ def test_12_barriers_and_fetches_are_none() -> None:
     assert bench.kind(CODE) is Kind.MISSING_ISB
 
 
-# --- 13: caches off, devices, reset, set/way -------------------------------------------------------------------------------------
+# --- 13: caches off, devices, reset, set/way --------------------
 
 
 def test_13_an_uncached_store_is_in_every_u() -> None:

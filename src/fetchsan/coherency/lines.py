@@ -195,7 +195,8 @@ class Line:
 
     def reset_instruction_side(self, pe: int, unified: Numbers) -> None:
         """The PE was reset: its I and F are U (clause 13)."""
-        self.instruction[pe] = {ALL_ALIASES: InstructionSide(unified, unified, unified)}
+        before = self.side(pe, ALL_ALIASES)  # ICs of other PEs are still on their way
+        self.instruction[pe] = {ALL_ALIASES: InstructionSide(unified, unified, before.captured, before.issued)}
 
     def origin(self, slot: int) -> object | None:
         """Who made the newest store of the slot, if that was seen."""
