@@ -120,6 +120,9 @@ class Host:
     def stat(self, handle: int) -> FileStat:
         return self._do("stat", _stat, handle)
 
+    def change_open_mode(self, handle: int, mode: int) -> None:
+        self._do("change_open_mode", os.fchmod, handle, mode)
+
     def set_times(self, handle: int, atime: int, mtime: int) -> None:
         self._do("set_times", _set_times, handle, atime, mtime)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import weakref
 from dataclasses import dataclass
 
 from fetchsan.kernel.errors import LinuxError
@@ -36,6 +37,7 @@ class EpollFile(OpenFile):
     def __init__(self, inode: Inode) -> None:
         super().__init__(inode, None, O_RDWR)
         self._interests: dict[tuple[int, int], _Interest] = {}
+        self._watchers: weakref.WeakSet[EpollFile] = weakref.WeakSet()  # may name some that stopped: only stricter
 
     def control(self, operation: int, fd: int, file: OpenFile, events: int, data: int) -> None:
         """epoll_ctl(2)."""
@@ -43,23 +45,29 @@ class EpollFile(OpenFile):
             raise LinuxError(errno.EINVAL)
         if isinstance(file.inode, (RegularInode, DirectoryInode)):
             raise LinuxError(errno.EPERM)
+        if operation not in (EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD):
+            raise LinuxError(errno.EINVAL)
         self._reap()
         key = (fd, id(file))
         if (operation == EPOLL_CTL_ADD) == (key in self._interests):
             raise LinuxError(errno.EEXIST if operation == EPOLL_CTL_ADD else errno.ENOENT)
         if operation == EPOLL_CTL_DEL:
             del self._interests[key]
-        elif operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
-            if isinstance(file, EpollFile) and file.depth(self) >= _DEEPEST:
-                raise LinuxError(errno.ELOOP)
-            self._interests[key] = _Interest(file, events, data)
         else:
-            raise LinuxError(errno.EINVAL)
+            if isinstance(file, EpollFile):
+                if file.depth(self) + self.height() > _DEEPEST:
+                    raise LinuxError(errno.ELOOP)
+                file._watchers.add(self)
+            self._interests[key] = _Interest(file, events, data)
 
     def depth(self, forbidden: OpenFile) -> int:
         """How many instances hang below this one; too many at once if `forbidden` does."""
         below = [interest.file for interest in self._interests.values() if isinstance(interest.file, EpollFile)]
         return 1 + max((_DEEPEST if file is forbidden else file.depth(forbidden) for file in below), default=0)
+
+    def height(self) -> int:
+        """How many instances hang above this one, itself included."""
+        return 1 + max((watcher.height() for watcher in self._watchers), default=0)
 
     def watched(self) -> list[tuple[OpenFile, int]]:
         """What is watched and not disabled, with the events, instances below this one included."""

@@ -31,6 +31,8 @@ from fetchsan.kernel.vfs.open_file import OpenFile
 __all__ = ["HostDirectory", "HostFile", "HostFileSystem", "HostSymlink"]
 
 _EXT4_MAGIC = 0xEF53  # what programs that look at f_type know best; the host's own is not portable
+# No set-user-ID or set-group-ID file is made on the host: the guest's users are not the host's.
+_SETTABLE_MODE = 0o1777
 
 # Open errnos of what is shown but refused: a device as on a nodev mount (mount(2)), a socket as open(2) says.
 _REFUSAL = {stat.S_IFSOCK: errno.ENXIO}
@@ -111,8 +113,7 @@ class HostInode(Inode):
         return self.file_system.host.allowed(*self._named(), mask)
 
     def change_mode(self, mode: int) -> None:
-        # No set-user-ID or set-group-ID file is made on the host: the guest's users are not the host's.
-        self.file_system.host.change_mode(*self._named(), mode & 0o1777)
+        self.file_system.host.change_mode(*self._named(), mode & _SETTABLE_MODE)
         self._refresh()
 
     def change_times(self, atime: int | None, mtime: int | None) -> None:
@@ -169,11 +170,25 @@ class HostFile(HostInode, RegularInode):
             self._for_writing()
         return opened
 
+    @property
+    def _handle(self) -> int | None:
+        """Any handle that is open."""
+        return self._reader if self._reader is not None else self._writer
+
     def stat(self) -> FileStat:
-        handle = self._reader if self._reader is not None else self._writer
-        if handle is not None:
-            self.seen = self.file_system.host.stat(handle)
+        if self._handle is not None:
+            self.seen = self.file_system.host.stat(self._handle)
         return super().stat()
+
+    def allowed(self, mask: int) -> bool:
+        """A removed file has only its mode to go by."""
+        return super().allowed(mask) if self.place is not None else Inode.allowed(self, mask)
+
+    def change_mode(self, mode: int) -> None:
+        if self._handle is None:
+            super().change_mode(mode)
+        else:
+            self.file_system.host.change_open_mode(self._handle, mode & _SETTABLE_MODE)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return self.file_system.host.pread(self._for_reading(), size, offset)
@@ -275,7 +290,7 @@ class HostDirectory(HostInode, DirectoryInode):
         return inode
 
     def make_directory(self, name: bytes, mode: int) -> None:
-        self.file_system.host.make_directory(self.handle, name, mode & 0o1777)
+        self.file_system.host.make_directory(self.handle, name, mode & _SETTABLE_MODE)
         self._settle(self.lookup(name), mode)
 
     def make_symlink(self, name: bytes, target: bytes) -> None:

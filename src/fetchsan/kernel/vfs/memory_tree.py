@@ -142,6 +142,8 @@ class MemoryFile(MemoryInode, RegularInode):
             raise LinuxError(errno.EFBIG)
         if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             raise LinuxError(errno.EPERM)
+        if not data:
+            return 0  # and the file does not grow to `offset`
         self._check_size(max(self._size, offset + len(data)))
         written = 0
         while written < len(data):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessTable", "ProcessView", "process_directories"]
 
 _PAGE = 4096
+_USER = (1000, 1000)  # the guest's user, as getuid(2) has it
 
 
 class ProcessView(Protocol):
@@ -113,11 +114,11 @@ def _process(
         return Link(file_system, (*key, name), lambda: find().path(), find)
 
     names: dict[bytes, Inode] = {
-        name.encode(): TextFile(file_system, (*key, name), partial(text, view), 0o400 if name in _PRIVATE else 0o444)
+        name.encode(): _OwnFile(file_system, (*key, name), partial(text, view), 0o400 if name in _PRIVATE else 0o444)
         for name, text in _TEXTS.items()
     }
-    names[b"mounts"] = TextFile(file_system, (*key, "mounts"), mounts)
-    names[b"comm"] = TextFile(file_system, (*key, "comm"), lambda: view.name + b"\n", 0o644)
+    names[b"mounts"] = _OwnFile(file_system, (*key, "mounts"), mounts)
+    names[b"comm"] = _OwnFile(file_system, (*key, "comm"), lambda: view.name + b"\n", 0o644)
     names[b"exe"] = link("exe", lambda: view.executable)
     names[b"cwd"] = link("cwd", lambda: view.fs.cwd)
     names[b"root"] = link("root", root)
@@ -137,12 +138,18 @@ def _process(
 
 
 class _OwnDirectory(SyntheticDirectory):
-    """A directory of the process itself, whose owner's bits count."""
+    """A directory of the process itself."""
 
-    owner = (1000, 1000)
+    owner = _USER
 
 
-class _Descriptors(SyntheticDirectory):
+class _OwnFile(TextFile):
+    """A file of the process itself, whose mode may keep others out."""
+
+    owner = _USER
+
+
+class _Descriptors(_OwnDirectory):
     """fd/ or fdinfo/: one name a descriptor."""
 
     def __init__(
@@ -158,10 +165,6 @@ class _Descriptors(SyntheticDirectory):
             return {b"%d" % fd: known.setdefault(fd, make(file_system, (key, fd), view, fd)) for fd in view.files}
 
         super().__init__(file_system, key, names)
-
-    def allowed(self, mask: int) -> bool:
-        return mask & 2 == 0
-
 
 def _descriptor_link(file_system: SyntheticFileSystem, key: object, view: ProcessView, fd: int) -> Inode:
     def description() -> bytes:
@@ -189,7 +192,7 @@ def _descriptor_info(file_system: SyntheticFileSystem, key: object, view: Proces
         file = view.files.get(fd)
         return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t1\nino:\t%d\n" % (file.offset, file.flags, file.inode.ino)
 
-    return TextFile(file_system, key, text, 0o400)
+    return _OwnFile(file_system, key, text, 0o400)
 
 
 def _lines(pairs: Iterable[tuple[str, object]]) -> bytes:
@@ -202,7 +205,7 @@ def _kib(size: int) -> str:
 
 def _status(view: ProcessView) -> bytes:
     mapped, resident = view.memory_usage()
-    ids = "\t".join(["1000"] * 4)
+    ids = "\t".join([str(_USER[0])] * 4)
     return _lines([
         ("Name", view.name.decode("utf-8", "surrogateescape")),
         ("Umask", f"{view.fs.umask:04o}"),
@@ -215,7 +218,7 @@ def _status(view: ProcessView) -> bytes:
         ("Uid", ids),
         ("Gid", ids),
         ("FDSize", 256),
-        ("Groups", "1000 "),
+        ("Groups", f"{_USER[1]} "),
         ("VmPeak", _kib(mapped)),
         ("VmSize", _kib(mapped)),
         ("VmLck", _kib(0)),

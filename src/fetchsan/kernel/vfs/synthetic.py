@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Link", "SyntheticDirectory", "SyntheticFileSystem", "SyntheticInode", "TextFile"]
 
 
+_ROOT = (0, 0)
+
+
 class SyntheticFileSystem(FileSystem):
     """A tree without storage; its inode numbers come from the paths, so that they are the same in every run."""
 
@@ -43,7 +46,7 @@ class SyntheticInode(Inode):
 
     file_system: SyntheticFileSystem
     device = 0  # st_rdev
-    owner = (0, 0)
+    owner = _ROOT
 
     def __init__(self, file_system: SyntheticFileSystem, key: object, mode: int) -> None:
         super().__init__(file_system, file_system.ino(key))
@@ -70,8 +73,8 @@ class SyntheticInode(Inode):
         return 0
 
     def allowed(self, mask: int) -> bool:
-        """Root's files: the bits of others, as the guest's user is not root."""
-        return self._mode & mask == mask
+        """Of root's files the bits of others count, as the guest's user is not root; of its own the owner's."""
+        return self._mode >> (0 if self.owner == _ROOT else 6) & mask == mask
 
 
 class SyntheticDirectory(SyntheticInode, DirectoryInode):

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The program's current directory on the host."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
