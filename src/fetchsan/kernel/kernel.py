@@ -13,7 +13,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from fetchsan.arch.aarch64 import esr
@@ -83,6 +83,15 @@ _SIGNALS: dict[int, _ExceptionSignal] = {
     ExceptionClass.WATCHPOINT_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_HWBKPT, "far"),
     ExceptionClass.BRK64: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_BRKPT, "pc"),
 }
+# The others leave FAR_EL1 as it was: issue #1100's reports show the address of an earlier, innocent fault.
+_UPDATE_FAR = frozenset(
+    {
+        ExceptionClass.INSTRUCTION_ABORT_LOWER,
+        ExceptionClass.DATA_ABORT_LOWER,
+        ExceptionClass.PC_ALIGNMENT,
+        ExceptionClass.WATCHPOINT_LOWER,
+    }
+)
 _OTHER_EXCEPTION = _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc")
 
 
@@ -120,6 +129,7 @@ class Kernel:
         self.end_state: Exited | Signaled | None = None
         self._process: Process | None = None
         self._running: dict[int, Task] = {}  # PE index to the task on it
+        self._far: dict[int, int] = {}  # PE index to its FAR_EL1
 
     # The life of a run ----------------------------------------------------------------------------------------------
 
@@ -162,6 +172,7 @@ class Kernel:
             self, FIRST_PID, space, UserMemory(space), FdTable(), tree.start, TimerTable(self.clock), tree.vfs.root
         )
         self._process = process
+        self.hardware.set_translation_root(pe.index, space.root)
         tree.processes.add(process)
         program = find_program(process, name, environment.get("PATH"))
         task = Task(process, process.pid, pe, name=program.name[:15])
@@ -242,6 +253,7 @@ class Kernel:
         task = self._running[pe.index]
         try:
             try:
+                self._far[pe.index] = virtual
                 task.space.fault(pe.index, virtual, access)
                 return True
             except GuestFault as fault:
@@ -259,6 +271,10 @@ class Kernel:
 
     def _exception(self, task: Task, exception: CPUException) -> None:
         pe = task.pe
+        if exception.ec in _UPDATE_FAR:
+            self._far[pe.index] = exception.far
+        else:
+            exception = replace(exception, far=self._far.get(pe.index, 0))
         if exception.ec == ExceptionClass.SVC64:  # Linux looks at x8 whatever the immediate is
             dispatch(self, task)
             return
@@ -294,13 +310,13 @@ class Kernel:
         if exception is None:
             if default_action(info.signal) == "core":
                 self.message(f"fetchsan: the program died of {signal_name(info.signal)}")
-            self.end(Signaled(info.signal))
+            self.end(Signaled(int(info.signal)))
             return
         *general, sp, pstate = task.pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
         state = RegisterDump(tuple(general), sp, exception.pc, pstate)
         trace = backtrace(exception.pc, general, task.memory.read_u64)
         self.message(exception_report(info.signal, exception, state, trace, self.symbolise).rstrip("\n"))
-        self.end(Signaled(info.signal, exception.esr, exception.far, exception.pc))
+        self.end(Signaled(int(info.signal), exception.esr, exception.far, exception.pc))
 
     def wait(self, task: Task, waiting_for: str, ready: Callable[[], bool], duration_ns: int | None) -> bool:
         """Let time pass until `ready()` (True) or for `duration_ns` (False).

@@ -79,6 +79,9 @@ class Hardware(Protocol):
         translation is executable and the old one was not.
         """
 
+    def set_translation_root(self, pe: int, root: int) -> None:
+        """TTBR0_EL1 of `pe`: its page walks start from physical `root` from now on."""
+
     def flush_tlb_all(self, pe: int) -> None:
         """OSv's flush: DSB SY, TLBI VMALLE1IS, DSB SY, ISB."""
 

@@ -62,7 +62,8 @@ class Statistics:
 class Machine:
     """`pes` processing elements of one CPU profile over shared RAM, in one of the three modes.
 
-    `on_hit` is called with every hit (`check` mode only). `user` machines run their PEs at EL0 (the Linux ABI), others at
+    `on_hit` is called with every hit (`check` mode only). Stores to `tracked` frames are seen from the start, so that the
+    writer of code that was never executed before has a name. `user` machines run their PEs at EL0 (the Linux ABI), others at
     EL1h. Implements `machine.hardware.Hardware`.
     """
 
@@ -77,6 +78,7 @@ class Machine:
         ignore_maintenance: Ignore | None = None,
         strict: bool = False,
         joined: bool = False,
+        tracked: frozenset[int] = frozenset(),
         on_hit: Callable[[Hit], None] = lambda _hit: None,
     ) -> None:
         self.profile = profile
@@ -107,7 +109,7 @@ class Machine:
         self.written_directly: set[int] = set()
         """Frames that some PE may hold a plain (unseen) write translation of."""
         self.pes: list[PE] = []
-        self._on_hit = on_hit
+        self.on_hit = on_hit
         self._ignored = _IGNORED[ignore_maintenance]
         self._windows = mode == "check" or (mode == "stale" and joins)
         self._joins = joins
@@ -116,6 +118,8 @@ class Machine:
         self._line_shift = line.bit_length() - 1
         self._windowed: set[int] = set()
         self._code_frames: set[int] = set()
+        self._tracked = tracked
+        self._tracked_origins: dict[int, Origin] = {}
         self._hit_pcs: dict[tuple[int, int, int], int] = {}
         lines = self.memory.size // line
         self._maps: list[mmap.mmap] = []
@@ -129,12 +133,6 @@ class Machine:
         pe = PE(self, len(self.pes), handler)
         self.pes.append(pe)
         return pe
-
-    def set_root(self, root: int) -> None:
-        """The page tables of every PE start at physical `root` from now on."""
-        for pe in self.pes:
-            pe.root = root
-            pe.forget_all()
 
     # --- what PEs ask ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +157,7 @@ class Machine:
 
     def sees_stores(self, frame: int) -> bool:
         """Whether stores to the frame go through the window."""
-        return self._windows and self.views.watches(frame)
+        return self._windows and (self.views.watches(frame) or frame in self._tracked)
 
     def is_written(self, frame: int) -> bool:
         """Whether the guest has been seen to write this frame: code there is likely to change again."""
@@ -290,6 +288,8 @@ class Machine:
             self.memory.write(physical, data)
             if len(data) == FRAME_SIZE:
                 self.views.filled(frame, data, origin)
+            if frame in self._tracked:
+                self._track(physical, len(data), origin)
             return
         before = self.memory.read(frame, FRAME_SIZE)
         start = physical - frame
@@ -417,6 +417,11 @@ class Machine:
                 self._refresh(each.index, moved)
         self.settle_interest()
 
+    def set_translation_root(self, pe: int, root: int) -> None:
+        """TTBR0_EL1 of `pe`: its page walks start from physical `root` from now on."""
+        self.pes[pe].root = root
+        self.pes[pe].forget_all()
+
     def flush_tlb_all(self, pe: int) -> None:
         """OSv's flush: DSB SY, TLBI VMALLE1IS, DSB SY, ISB."""
         self.dsb(pe)
@@ -490,9 +495,11 @@ class Machine:
     def _report(self, judgement: Judgement, pc: int, *, prefetch_only: bool) -> None:
         self.statistics.hits += 1
         origin = judgement.origin
+        if origin is None:
+            origin = self._tracked_writer(judgement.physical)
         if isinstance(origin, int):
             origin = Origin(pc=origin, agent="guest", thread=self.thread)
-        self._on_hit(
+        self.on_hit(
             Hit(
                 kind=judgement.kind,
                 pe=judgement.pe,
@@ -508,6 +515,17 @@ class Machine:
                 latent=judgement.latent,
             )
         )
+
+    def _track(self, physical: int, size: int, origin: Origin) -> None:
+        """The kernel wrote into a tracked frame that nobody executes yet."""
+        for slot in range(physical & -4, physical + size, 4):
+            self._tracked_origins[slot] = origin
+            self._writer[(slot - self.memory.base) // 4] = 0
+
+    def _tracked_writer(self, slot: int) -> Origin | int | None:
+        if slot & _FRAME_MASK not in self._tracked:
+            return None
+        return self._writer[(slot - self.memory.base) // 4] or self._tracked_origins.get(slot)
 
     def _reserve(self, size: int) -> mmap.mmap:
         """Host memory that costs nothing until touched."""

@@ -50,6 +50,8 @@ _EXACT = 0x7000_0000_0000
 _PAGE = 4096
 _PAGE_MASK = ~(_PAGE - 1)
 _VA_MASK = (1 << 56) - 1
+_FAULT_LIMIT = 100
+"""How often one instruction may fault at one address, each time handled, before we call it a bug of ours."""
 _ERR_EXCEPTION, _ERR_UNMAPPED = 21, (6, 7, 8)
 _INTR_SVC, _INTR_BRK, _INTR_UNDEFINED = 2, 7, 1
 # SCTLR_EL1: UCI, UCT, DZE, nTWE, nTWI: what Linux lets EL0 do.
@@ -75,6 +77,8 @@ class PE:
         self._running = False
         self._flush = False
         self._executing: dict[int, Any] = {}
+        self._last_fault: tuple[int, int, str] | None = None
+        self._same_fault = 0
         machine.memory_map(self)
         self.icache = InstructionCache(
             index,
@@ -244,7 +248,12 @@ class PE:
         if access == "execute" and virtual & 3:
             self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), virtual, virtual))
             return
-        self.handler.page_fault(self, virtual, access)
+        if self.handler.page_fault(self, virtual, access):
+            fault = (self.engine.get("pc"), virtual, access)
+            self._same_fault = self._same_fault + 1 if fault == self._last_fault else 0
+            self._last_fault = fault
+            if self._same_fault > _FAULT_LIMIT:
+                raise InternalError(f"the fault at {virtual:#x} ({access}, pc {fault[0]:#x}) comes back although it was handled")
 
     # --- traps -----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import os
 from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.vma import PERM_EXEC, PERM_READ, PERM_WRITE, FileVma, Vma
 
-__all__ = ["linux_maps", "procfs_maps"]
+__all__ = ["linux_maps", "procfs_maps", "rights"]
 
 _LINUX_NAME_COLUMN = 73  # fs/proc/task_mmu.c: 25 + 6 * sizeof(void *) - 1, and one space
 
@@ -17,7 +17,7 @@ def procfs_maps(space: AddressSpace) -> str:
     """OSv's `procfs_maps`: one line a VMA, both markers included, always `p`, no labels."""
     lines = []
     for vma in space.vmas:
-        line = f"{vma.start:x}-{vma.end:x} {_rights(vma)}p "
+        line = f"{vma.start:x}-{vma.end:x} {rights(vma)}p "
         if isinstance(vma, FileVma):
             major, minor = os.major(vma.inode.dev), os.minor(vma.inode.dev)
             line += f"{vma.offset & 0xFFFF_FFFF:08x} {major:02x}:{minor:02x} {vma.inode.ino} {vma.inode.path}"
@@ -35,7 +35,7 @@ def linux_maps(space: AddressSpace) -> str:
         offset = vma.offset if isinstance(vma, FileVma) else 0
         major, minor = (os.major(inode.dev), os.minor(inode.dev)) if inode is not None else (0, 0)
         line = (
-            f"{vma.start:08x}-{vma.end:08x} {_rights(vma)}{'s' if vma.shared else 'p'} "
+            f"{vma.start:08x}-{vma.end:08x} {rights(vma)}{'s' if vma.shared else 'p'} "
             f"{offset:08x} {major:02x}:{minor:02x} {inode.ino if inode is not None else 0} "
         )
         name = vma.name or (inode.path if inode is not None else "")
@@ -43,7 +43,8 @@ def linux_maps(space: AddressSpace) -> str:
     return "".join(lines)
 
 
-def _rights(vma: Vma) -> str:
+def rights(vma: Vma) -> str:
+    """`rwx`, with a dash for what is not allowed."""
     return "".join(
         letter if vma.perm & bit else "-" for letter, bit in (("r", PERM_READ), ("w", PERM_WRITE), ("x", PERM_EXEC))
     )
