@@ -1,61 +1,65 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Owns the constants of Linux's sys/mman.h that the memory manager understands (asm-generic, which arm64 uses)."""
+"""Owns the constants of Linux's sys/mman.h that the memory manager understands (asm-generic, which arm64 uses).
+
+Flags are plain integers: `~` of an IntFlag forgets the bits that have no name, which are the ones to be refused.
+"""
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
+from typing import Final
 
 __all__ = ["MAP_TYPE", "Madvise", "Map", "Mremap", "Msync", "Prot"]
 
 
-class Prot(IntFlag):
+class Prot:
     """PROT_*: the low three are also the bits of `Vma.perm`."""
 
-    READ = 1
-    WRITE = 2
-    EXEC = 4
-    GROWSDOWN = 0x0100_0000
-    GROWSUP = 0x0200_0000
+    READ: Final = 1
+    WRITE: Final = 2
+    EXEC: Final = 4
+    GROWSDOWN: Final = 0x0100_0000
+    GROWSUP: Final = 0x0200_0000
 
 
-class Map(IntFlag):
+class Map:
     """MAP_*. The low four bits are a type, not flags."""
 
-    SHARED = 1
-    PRIVATE = 2
-    SHARED_VALIDATE = 3
-    FIXED = 0x10
-    ANONYMOUS = 0x20
-    GROWSDOWN = 0x100
-    DENYWRITE = 0x800
-    EXECUTABLE = 0x1000
-    LOCKED = 0x2000
-    NORESERVE = 0x4000
-    POPULATE = 0x8000
-    NONBLOCK = 0x1_0000
-    STACK = 0x2_0000
-    HUGETLB = 0x4_0000
-    SYNC = 0x8_0000
-    FIXED_NOREPLACE = 0x10_0000
+    SHARED: Final = 1
+    PRIVATE: Final = 2
+    SHARED_VALIDATE: Final = 3
+    FIXED: Final = 0x10
+    ANONYMOUS: Final = 0x20
+    GROWSDOWN: Final = 0x100
+    DENYWRITE: Final = 0x800
+    EXECUTABLE: Final = 0x1000
+    LOCKED: Final = 0x2000
+    NORESERVE: Final = 0x4000
+    POPULATE: Final = 0x8000
+    NONBLOCK: Final = 0x1_0000
+    STACK: Final = 0x2_0000
+    HUGETLB: Final = 0x4_0000
+    SYNC: Final = 0x8_0000
+    FIXED_NOREPLACE: Final = 0x10_0000
 
 
 MAP_TYPE = 0xF
 
 
-class Mremap(IntFlag):
+class Mremap:
     """MREMAP_*."""
 
-    MAYMOVE = 1
-    FIXED = 2
-    DONTUNMAP = 4
+    MAYMOVE: Final = 1
+    FIXED: Final = 2
+    DONTUNMAP: Final = 4
 
 
-class Msync(IntFlag):
+class Msync:
     """MS_*."""
 
-    ASYNC = 1
-    INVALIDATE = 2
-    SYNC = 4
+    ASYNC: Final = 1
+    INVALIDATE: Final = 2
+    SYNC: Final = 4
 
 
 class Madvise(IntEnum):
