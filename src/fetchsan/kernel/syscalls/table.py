@@ -5,10 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fetchsan.kernel.task import Task
 
 __all__ = ["SYSCALLS", "Syscall", "s32", "s64", "syscall"]
 
