@@ -32,6 +32,7 @@ class Variant:
     qemu: str | None = None
     exit: int = 0
     stale_exit: int | None = None
+    coherent_exit: int | None = None
     latent: bool = False
     prefetch_only: bool = False
     cpu: str | None = None
@@ -57,6 +58,8 @@ class Variant:
         """The guest's own exit status in `mode` (FetchSan's is 66 in `check` where `exits_66`)."""
         if mode == "stale" and self.stale_exit is not None and self.kind(cache_class, vipt=vipt):
             return self.stale_exit
+        if mode == "coherent" and self.coherent_exit is not None:
+            return self.coherent_exit
         return self.exit
 
     def exits_66(self, cache_class: str, *, vipt: bool = False) -> bool:

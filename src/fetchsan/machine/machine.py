@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fetchsan.arch.aarch64.cpus import CpuProfile
-from fetchsan.arch.aarch64.system_instructions import MaintenanceOp, is_exempt
+from fetchsan.arch.aarch64.system_instructions import MaintenanceOp, SystemWord, is_exempt
 from fetchsan.coherency import CacheRules, Judgement, Kind, Views
 from fetchsan.coherency.views import Moved
 from fetchsan.machine.engine import PROT_EXEC, PROT_READ, PROT_WRITE
@@ -117,6 +117,7 @@ class Machine:
         self._line = line
         self._line_shift = line.bit_length() - 1
         self._windowed: set[int] = set()
+        self._stored_since_dsb = [False] * pes  # IDC=1, DIC=1: a DSB has the PE's own stores to wait for
         self._code_frames: set[int] = set()
         self._tracked = tracked
         self._tracked_origins: dict[int, Origin] = {}
@@ -185,6 +186,7 @@ class Machine:
         if not count:
             return
         shared.touched_count = 0
+        self._stored_since_dsb[pe.index] = True
         touched, lines = self._touched, self._touched_lists[pe.index]
         base, shift, line_slots = self.memory.base, self._line_shift, self._line // 4
         for position in range(count):
@@ -202,7 +204,8 @@ class Machine:
         """Tell the native filters whether barriers have something to do."""
         views = self.views
         for pe in self.pes:
-            pe.shared.barrier_interest = int(views.maintenance_pending(pe.index))
+            own_stores = self._joins and self._stored_since_dsb[pe.index]
+            pe.shared.barrier_interest = int(own_stores or views.maintenance_pending(pe.index))
             pe.shared.isb_interest = int(views.fetch_behind(pe.index))
 
     def unveil(self, pe: PE, iframe: IFrame, index: int, slot: int, pc: int) -> None:
@@ -242,6 +245,16 @@ class Machine:
         """A line is about to change: hide it on every PE that may hold code of it."""
         for pe in self.pes:
             pe.icache.veil_line(frame, index)
+
+    def guest_barrier(self, pe: PE, word: SystemWord) -> None:
+        """A DSB or DMB that the guest executed."""
+        self.drain(pe)
+        if word.kind == "dmb":
+            self.views.dmb(pe.index, word.barrier, word.domain)
+        else:
+            self.views.dsb(pe.index, word.barrier, word.domain)
+            self._stored_since_dsb[pe.index] = False
+        self.settle_interest()
 
     def guest_maintenance(self, pe: PE, op: MaintenanceOp, physical: int, page: int, pc: int) -> None:
         """A DC or IC that the guest executed."""
@@ -305,6 +318,7 @@ class Machine:
                 changed.append((address, mask))
                 self.veil(frame, address // self._line)
         self.memory.write(physical, data)
+        self._stored_since_dsb[pe] = self._stored_since_dsb[pe] or bool(changed)
         for address, mask in changed:
             origins = {slot: origin for slot in range(self._line // 4) if mask >> slot & 1}
             self.views.stored(pe, frame + address, mask, origins)
@@ -332,6 +346,7 @@ class Machine:
         """DSB ISH."""
         self._before_event(pe)
         self.views.dsb(pe)
+        self._stored_since_dsb[pe] = False
         self.settle_interest()
 
     def context_synchronise(self, pe: int) -> None:

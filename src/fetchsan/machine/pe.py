@@ -217,6 +217,8 @@ class PE:
         if machine.mode == "coherent":
             entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
             if found.executable:
+                # One entry serves fetches and data here, so a fetch may never ask.
+                machine.note_code(found.physical, page)
                 entry |= PROT_EXEC
             self._remember(kind, virtual, entry)
             return entry
@@ -344,12 +346,7 @@ class PE:
             system = classify(word) if word is not None else None
             if system is None or system.kind == "maintenance":
                 return self._maintenance_at_el1(register, cp, pc)
-            machine.drain(self)
-            if system.kind == "dsb":
-                machine.views.dsb(self.index, system.barrier, system.domain)
-            else:
-                machine.views.dmb(self.index, system.barrier, system.domain)
-            machine.settle_interest()
+            machine.guest_barrier(self, system)
         except BaseException as error:
             self.fail(error)
         return 1

@@ -75,6 +75,7 @@ def dispatch(kernel: Kernel, task: Task) -> None:
     pe.set("x0", result & _RESULT)
     if task.needs_attention:
         deliver_pending(task)
+    kernel.hardware.context_synchronise(pe.index)  # exception return: what the call's own DSBs completed counts
 
 
 def _perform(task: Task, row: Syscall, arguments: list[int]) -> int:
