@@ -91,6 +91,7 @@ FORMS: tuple[Form, ...] = (
     Form("STP Wt, Wu, [Xn]", 0x29000000),
     Form("STP Xt, Xu, [Xn]", 0xA9000000),
     Form("STP Qt, Qu, [Xn]", 0xAD000000),
+    Form("LDR Qt, [Xn]", 0x3DC00000),
     Form("LDR Wt, [Xn]", 0xB9400000),
     Form("LDR Xt, [Xn]", 0xF9400000),
     Form("B label", 0x14000000, 0, 26, 4, True),
