@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import s32, syscall, u32
 from fetchsan.kernel.vfs.flags import O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_PATH, O_RDWR, O_SETTABLE
 from fetchsan.kernel.vfs.memory_tree import F_SEAL_SEAL, MemoryFile
 from fetchsan.kernel.vfs.open_file import OpenFile
@@ -38,7 +38,7 @@ def sys_dup(task: Task, fd: int) -> int:
 @syscall(24)
 def sys_dup3(task: Task, fd: int, new: int, flags: int) -> int:
     file = task.files.get(s32(fd))
-    if flags & ~O_CLOEXEC or s32(fd) == s32(new):
+    if u32(flags) & ~O_CLOEXEC or s32(fd) == s32(new):
         raise LinuxError(errno.EINVAL)
     task.files.place(s32(new), file, close_on_exec=bool(flags & O_CLOEXEC))
     return s32(new)
@@ -46,8 +46,8 @@ def sys_dup3(task: Task, fd: int, new: int, flags: int) -> int:
 
 @syscall(436)
 def sys_close_range(task: Task, first: int, last: int, flags: int) -> int:
-    first, last = first & 0xFFFF_FFFF, last & 0xFFFF_FFFF
-    if first > last or flags & ~(_CLOSE_RANGE_UNSHARE | _CLOSE_RANGE_CLOEXEC):
+    first, last = u32(first), u32(last)
+    if first > last or u32(flags) & ~(_CLOSE_RANGE_UNSHARE | _CLOSE_RANGE_CLOEXEC):
         raise LinuxError(errno.EINVAL)
     for fd in [fd for fd in task.files if first <= fd <= last]:
         if flags & _CLOSE_RANGE_CLOEXEC:
@@ -131,7 +131,7 @@ def _pipe(file: OpenFile) -> PipeFile:
 
 def _add_seals(task: Task, fd: int, file: OpenFile, seals: int) -> int:
     inode = _sealable(file)
-    if seals & ~_ALL_SEALS:
+    if u32(seals) & ~_ALL_SEALS:
         raise LinuxError(errno.EINVAL)
     if not file.writable or inode.seals & F_SEAL_SEAL:
         raise LinuxError(errno.EPERM)
@@ -161,8 +161,8 @@ _ON_O_PATH = frozenset({0, 1, 2, 3, 1030})  # what fcntl does on an O_PATH descr
 @syscall(25)
 def sys_fcntl(task: Task, fd: int, command: int, argument: int) -> int:
     file = task.files.get(s32(fd))
-    operation = _FCNTL.get(command & 0xFFFF_FFFF)
-    if file.flags & O_PATH and command not in _ON_O_PATH:
+    operation = _FCNTL.get(u32(command))
+    if file.flags & O_PATH and u32(command) not in _ON_O_PATH:
         raise LinuxError(errno.EBADF)
     if operation is None:
         raise LinuxError(errno.EINVAL)
@@ -172,7 +172,7 @@ def sys_fcntl(task: Task, fd: int, command: int, argument: int) -> int:
 @syscall(32)
 def sys_flock(task: Task, fd: int, operation: int) -> int:
     task.files.get(s32(fd))
-    if operation & ~4 not in (1, 2, 8):
+    if u32(operation) & ~4 not in (1, 2, 8):
         raise LinuxError(errno.EINVAL)
     return 0
 
@@ -182,7 +182,7 @@ def sys_flock(task: Task, fd: int, operation: int) -> int:
 
 @syscall(59)
 def sys_pipe2(task: Task, address: int, flags: int) -> int:
-    if flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
+    if u32(flags) & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         raise LinuxError(errno.EINVAL)
     ends = make_pipe(task.fs.vfs.next_anonymous(), flags & O_NONBLOCK)
     numbers: list[int] = []
@@ -199,17 +199,17 @@ def sys_pipe2(task: Task, address: int, flags: int) -> int:
 
 @syscall(19)
 def sys_eventfd2(task: Task, count: int, flags: int) -> int:
-    if flags & ~(O_CLOEXEC | O_NONBLOCK | _EFD_SEMAPHORE):
+    if u32(flags) & ~(O_CLOEXEC | O_NONBLOCK | _EFD_SEMAPHORE):
         raise LinuxError(errno.EINVAL)
     inode = AnonymousInode("anon_inode:[eventfd]", 0o600, task.fs.vfs.next_anonymous())
-    file = EventFile(inode, flags & O_NONBLOCK, count & 0xFFFF_FFFF, semaphore=bool(flags & _EFD_SEMAPHORE))
+    file = EventFile(inode, flags & O_NONBLOCK, u32(count), semaphore=bool(flags & _EFD_SEMAPHORE))
     return task.files.add(file, close_on_exec=bool(flags & O_CLOEXEC))
 
 
 @syscall(279)
 def sys_memfd_create(task: Task, name: int, flags: int) -> int:
     # MFD_EXEC and MFD_NOEXEC_SEAL change nothing: a memfd here is never executed by path.
-    if flags & ~(_MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC_BITS):
+    if u32(flags) & ~(_MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC_BITS):
         raise LinuxError(errno.EINVAL)
     text = task.memory.read_cstring(name, _MFD_NAME_MAX + 1)
     vfs = task.fs.vfs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.syscalls.layouts import pack_dirent
 from fetchsan.kernel.syscalls.paths import directory_at, locate, path_argument, write_path
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import s32, syscall, u32
 from fetchsan.kernel.vfs.dentry import Dentry
 from fetchsan.kernel.vfs.flags import (
     AT_EMPTY_PATH,
@@ -43,7 +43,7 @@ def sys_mkdirat(task: Task, dirfd: int, path: int, mode: int) -> int:
 @syscall(33)
 def sys_mknodat(task: Task, dirfd: int, path: int, mode: int, device: int) -> int:
     """A regular file is the one kind that an unprivileged program may make here."""
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+    if stat.S_IFMT(mode & 0xFFFF) not in (0, stat.S_IFREG):
         raise LinuxError(errno.EPERM)
     name = path_argument(task, path)
     fs = task.fs
@@ -53,7 +53,7 @@ def sys_mknodat(task: Task, dirfd: int, path: int, mode: int, device: int) -> in
 
 @syscall(35)
 def sys_unlinkat(task: Task, dirfd: int, path: int, flags: int) -> int:
-    if flags & ~AT_REMOVEDIR:
+    if u32(flags) & ~AT_REMOVEDIR:
         raise LinuxError(errno.EINVAL)
     name = path_argument(task, path)
     vfs = task.fs.vfs
@@ -70,7 +70,7 @@ def sys_symlinkat(task: Task, target: int, dirfd: int, path: int) -> int:
 
 @syscall(37)
 def sys_linkat(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int, flags: int) -> int:
-    if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
+    if u32(flags) & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise LinuxError(errno.EINVAL)
     vfs = task.fs.vfs
     old, new = path_argument(task, path), path_argument(task, new_path)
@@ -92,7 +92,7 @@ def sys_renameat(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: in
 
 @syscall(276)
 def sys_renameat2(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int, flags: int) -> int:
-    if flags & ~_RENAME_NOREPLACE:
+    if u32(flags) & ~_RENAME_NOREPLACE:
         raise LinuxError(errno.EINVAL)  # RENAME_EXCHANGE and WHITEOUT: "the file system does not support" them
     old, new = path_argument(task, path), path_argument(task, new_path)
     task.fs.vfs.rename(
@@ -112,7 +112,7 @@ def sys_getdents64(task: Task, fd: int, address: int, size: int) -> int:
     at = file.offset
     while at < len(listing):
         entry = pack_dirent(listing[at], at + 1)
-        if len(packed) + len(entry) > size:
+        if len(packed) + len(entry) > u32(size):
             break
         packed += entry
         at += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.syscalls.paths import directory_at, locate, path_argument
-from fetchsan.kernel.syscalls.table import s32, s64, syscall
+from fetchsan.kernel.syscalls.table import s32, s64, syscall, u32
 from fetchsan.kernel.syscalls.transfer import (
     Segments,
     check_offset,
@@ -163,7 +163,7 @@ def _write(task: Task, fd: int, segments: Segments, offset: int | None = None) -
 
 def _offset_or_own(offset: int, flags: int) -> int | None:
     """preadv2(2): -1 is the file's own offset."""
-    if flags & ~_RWF_KNOWN:
+    if u32(flags) & ~_RWF_KNOWN:
         raise LinuxError(errno.EOPNOTSUPP)
     return None if s64(offset) == -1 else check_offset(s64(offset))
 
@@ -208,6 +208,7 @@ def sys_fallocate(task: Task, fd: int, mode: int, offset: int, size: int) -> int
         raise LinuxError(errno.EFBIG)
     if not isinstance(file.inode, RegularInode):
         raise LinuxError(errno.ESPIPE if not file.seekable else errno.ENODEV)
+    mode = u32(mode)
     if mode == _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE:
         return _punch_hole(task, file, offset, size)
     if mode & ~_FALLOC_KEEP_SIZE:
@@ -239,7 +240,7 @@ def sys_copy_file_range(task: Task, in_fd: int, in_at: int, out_fd: int, out_at:
     source, target = readable_file(task, s32(in_fd)), writable_file(task, s32(out_fd))
     if target.flags & O_APPEND:
         raise LinuxError(errno.EBADF)
-    if flags or not isinstance(source.inode, RegularInode) or not isinstance(target.inode, RegularInode):
+    if u32(flags) or not isinstance(source.inode, RegularInode) or not isinstance(target.inode, RegularInode):
         raise LinuxError(errno.EINVAL)
     return _copy_with_offsets(task, source, in_at, target, out_at, size)
 

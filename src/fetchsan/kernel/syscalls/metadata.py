@@ -11,7 +11,7 @@ from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.syscalls.layouts import pack_stat, pack_statfs, pack_statx
 from fetchsan.kernel.syscalls.paths import locate, locate_inode, path_argument
 from fetchsan.kernel.syscalls.structs import NANOSECONDS
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import s32, syscall, u32
 from fetchsan.kernel.vfs.dentry import Dentry
 from fetchsan.kernel.vfs.flags import (
     AT_EACCESS,
@@ -51,7 +51,7 @@ def sys_newfstatat(task: Task, dirfd: int, path: int, address: int, flags: int) 
 
 @syscall(291)
 def sys_statx(task: Task, dirfd: int, path: int, flags: int, mask: int, address: int) -> int:
-    if mask & _STATX_RESERVED or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
+    if u32(mask) & _STATX_RESERVED or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
         raise LinuxError(errno.EINVAL)
     # Linux 6.11 and later take NULL for the empty path.
     name = path_argument(task, path) if path or not flags & AT_EMPTY_PATH else b""
@@ -67,7 +67,7 @@ def sys_faccessat(task: Task, dirfd: int, path: int, mode: int) -> int:
 
 @syscall(439)
 def sys_faccessat2(task: Task, dirfd: int, path: int, mode: int, flags: int) -> int:
-    if mode & ~7:
+    if u32(mode) & ~7:
         raise LinuxError(errno.EINVAL)
     known = AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
     inode, dentry = locate_inode(task, dirfd, path_argument(task, path), _checked(flags, known))
@@ -136,7 +136,7 @@ def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: i
 def _change_owner(inode: Inode, uid: int, gid: int) -> int:
     """The guest's user is not privileged: giving a file to whom it belongs is all it may do (chown(2), EPERM)."""
     st = inode.stat()
-    if (uid & _UNCHANGED) not in (_UNCHANGED, st.uid) or (gid & _UNCHANGED) not in (_UNCHANGED, st.gid):
+    if u32(uid) not in (_UNCHANGED, st.uid) or u32(gid) not in (_UNCHANGED, st.gid):
         raise LinuxError(errno.EPERM)
     return 0
 
@@ -213,7 +213,7 @@ for _name, _number in _XATTR_CALLS.items():
 
 def _checked(flags: int, known: int) -> int:
     """AT_* flags; EINVAL for one that the call does not have."""
-    if flags & 0xFFFF_FFFF & ~known:
+    if u32(flags) & ~known:
         raise LinuxError(errno.EINVAL)
     return flags
 

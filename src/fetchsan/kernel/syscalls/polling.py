@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.syscalls.structs import read_sigset, read_timespec
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import s32, syscall, u32
 from fetchsan.kernel.vfs.epoll import EPOLL_CTL_DEL, EpollFile
 from fetchsan.kernel.vfs.flags import O_CLOEXEC, O_PATH, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT
 from fetchsan.kernel.vfs.open_file import OpenFile
@@ -82,6 +82,7 @@ def _wait(task: Task, watched: Watched, ready: Callable[[], bool], duration: int
 
 @syscall(73)
 def sys_ppoll(task: Task, address: int, count: int, timeout: int, mask: int, mask_size: int) -> int:
+    count = u32(count)
     if count > task.files.limit:
         raise LinuxError(errno.EINVAL)
     duration = read_timespec(task, timeout) if timeout else None
@@ -142,7 +143,7 @@ def _members(bits: bytes, count: int) -> list[int]:
 
 @syscall(20)
 def sys_epoll_create1(task: Task, flags: int) -> int:
-    if flags & ~O_CLOEXEC:
+    if u32(flags) & ~O_CLOEXEC:
         raise LinuxError(errno.EINVAL)
     file = EpollFile(AnonymousInode("anon_inode:[eventpoll]", 0o600, task.fs.vfs.next_anonymous()))
     return task.files.add(file, close_on_exec=bool(flags & O_CLOEXEC))

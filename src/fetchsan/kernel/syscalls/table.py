@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["SYSCALLS", "Syscall", "s32", "s64", "syscall"]
+__all__ = ["SYSCALLS", "Syscall", "s32", "s64", "syscall", "u32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,8 @@ def s32(value: int) -> int:
 def s64(value: int) -> int:
     """The C `long` in an argument register."""
     return ((value & 0xFFFF_FFFF_FFFF_FFFF) ^ (1 << 63)) - (1 << 63)
+
+
+def u32(value: int) -> int:
+    """The C `unsigned int` in an argument register, whose upper half may hold anything (AAPCS64)."""
+    return value & 0xFFFF_FFFF

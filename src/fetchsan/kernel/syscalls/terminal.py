@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import s32, syscall, u32
 from fetchsan.kernel.vfs.flags import O_ASYNC, O_NONBLOCK, O_PATH
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def sys_ioctl(task: Task, fd: int, request: int, argument: int) -> int:
     file = task.files.get(s32(fd))
     if file.flags & O_PATH:
         raise LinuxError(errno.EBADF)
-    request &= 0xFFFF_FFFF
+    request = u32(request)
     if request in (_FIOCLEX, _FIONCLEX):
         task.files.set_close_on_exec(s32(fd), request == _FIOCLEX)
     elif request in (_FIONBIO, _FIOASYNC):
