@@ -32,7 +32,6 @@ __all__ = [
     "InterruptCallback",
     "StoreCallback",
     "SystemCallback",
-    "UnmappedCallback",
 ]
 
 READ, WRITE, FETCH = 16, 17, 18
@@ -58,7 +57,6 @@ REGISTERS: tuple[str, ...] = (*_REGISTER_IDS, *_VECTOR_IDS)
 
 _ARCH_ARM64, _MODE_ARM = 2, 0
 _HOOK_INTR, _HOOK_INSN, _HOOK_BLOCK, _HOOK_TLB_FILL = 1, 2, 8, 1 << 17
-_HOOK_UNMAPPED = 16 | 32 | 64
 _INSN = {"mrs": 1, "msr": 2, "sys": 3, "sysl": 4}
 _CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
 
@@ -83,7 +81,6 @@ SystemCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.POINTER(_u32), _ptr)
 """(engine, register id of Rt, {crn, crm, op0, op1, op2, -, value:64}, data) -> skip the instruction"""
 StoreCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 """(engine, offset in the window, size, value, data)"""
-UnmappedCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, ctypes.c_int, _u64, ctypes.c_int, ctypes.c_int64, _ptr)
 BlockCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
 
 
@@ -200,11 +197,12 @@ class Engine:
     # --- hooks -------------------------------------------------------------------------------------------------------
 
     def hook(self, kind: str, callback: Any, data: int = 0) -> None:
-        """Install a callback: `kind` is interrupt, fill, block, unmapped, mrs, msr, sys; an int is a native address.
+        """Install a callback: `kind` is interrupt, fill, block, mrs, msr, sys; an int is a native address.
 
-        All hooks must be there before the first run: code translated earlier would not call them.
+        All hooks must be there before the first run: code translated earlier would not call them. There is no memory hook,
+        and must not be: any of them, the one for unmapped addresses too, sends every load and store down the slow path.
         """
-        types = {"interrupt": _HOOK_INTR, "fill": _HOOK_TLB_FILL, "block": _HOOK_BLOCK, "unmapped": _HOOK_UNMAPPED}
+        types = {"interrupt": _HOOK_INTR, "fill": _HOOK_TLB_FILL, "block": _HOOK_BLOCK}
         hook = ctypes.c_size_t()
         pointer = callback if isinstance(callback, int) else ctypes.cast(callback, _ptr)
         self._keep.append(callback)

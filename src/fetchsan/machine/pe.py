@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64 import esr
+from fetchsan.arch.aarch64.load_store import access_address
 from fetchsan.arch.aarch64.system_instructions import MSR_TPIDR_XZR, MaintenanceOp, SystemWord, classify
 from fetchsan.errors import InternalError
 from fetchsan.machine import native
@@ -31,7 +32,6 @@ from fetchsan.machine.engine import (
     InterruptCallback,
     StoreCallback,
     SystemCallback,
-    UnmappedCallback,
     address_of,
 )
 from fetchsan.machine.instruction_cache import InstructionCache
@@ -45,14 +45,12 @@ __all__ = ["PE", "WINDOW_BASE"]
 
 WINDOW_BASE = 1 << 41
 """Engine-physical address of the store window: the byte at p of RAM is written through WINDOW_BASE + p - RAM base."""
-_EXACT = 0x7000_0000_0000
-"""Unmapped engine-physical space: a data access that faults is sent there, to learn its exact address."""
 _PAGE = 4096
 _PAGE_MASK = ~(_PAGE - 1)
 _VA_MASK = (1 << 56) - 1
 _FAULT_LIMIT = 100
 """How often one instruction may fault at one address, each time handled, before we call it a bug of ours."""
-_ERR_EXCEPTION, _ERR_UNMAPPED = 21, (6, 7, 8)
+_ERR_EXCEPTION = 21
 _INTR_SVC, _INTR_BRK, _INTR_UNDEFINED = 2, 7, 1
 # SCTLR_EL1: UCI, UCT, DZE, nTWE, nTWI: what Linux lets EL0 do.
 _SCTLR_USER = 1 << 26 | 1 << 15 | 1 << 14 | 1 << 18 | 1 << 16
@@ -135,7 +133,7 @@ class PE:
                 raise error
             if self._fault is not None:
                 self._page_fault(*self._fault)
-            elif code not in (0, _ERR_EXCEPTION, *_ERR_UNMAPPED):
+            elif code not in (0, _ERR_EXCEPTION):
                 raise InternalError(f"the engine stopped at pc {self.engine.get('pc'):#x} with error {code}")
             elif code:
                 # The fill of a code removal failed, or an exception of a kind the engine does not announce.
@@ -212,8 +210,7 @@ class PE:
             return entry
         if found is None or not (found.writable if kind == WRITE else found.readable):
             self._fault = (page, "write" if kind == WRITE else "read")
-            self._flush = True
-            return (_EXACT + (page & (1 << 48) - 1)) | PROT_READ | PROT_WRITE
+            return 0
         if machine.mode == "coherent":
             entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
             if found.executable:
@@ -237,25 +234,29 @@ class PE:
         self._remember(READ, virtual, entry)
         return entry
 
-    def _unmapped(self, _uc: Any, kind: int, address: int, _size: int, _value: int, _data: Any) -> bool:
-        """A data access that `_translate` refused, now with its exact address."""
-        if self._fault is None:
-            self._fault = (address, "read")
-        access = self._fault[1]
-        if access != "execute":
-            self._fault = (address - _EXACT, "write" if kind == 20 else "read")
-        return False
-
     def _page_fault(self, virtual: int, access: Any) -> None:
         if access == "execute" and virtual & 3:
             self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), virtual, virtual))
             return
+        if access != "execute":
+            virtual = self._exact(virtual)
         if self.handler.page_fault(self, virtual, access):
             fault = (self.engine.get("pc"), virtual, access)
             self._same_fault = self._same_fault + 1 if fault == self._last_fault else 0
             self._last_fault = fault
             if self._same_fault > _FAULT_LIMIT:
-                raise InternalError(f"the fault at {virtual:#x} ({access}, pc {fault[0]:#x}) comes back although it was handled")
+                raise InternalError(f"the {access} fault at {virtual:#x} (pc {fault[0]:#x}) comes back although it was handled")
+
+    def _exact(self, page: int) -> int:
+        """The address within `page` that the instruction at PC accesses: the engine tells only the page."""
+        pc = self.engine.get("pc")
+        address = access_address(self.machine.word_at(self, pc), pc, self.engine.get)
+        if address is None:
+            return page
+        if not address >> 55 & 1:
+            address &= _VA_MASK
+        # An access that crosses into the page faults at its beginning.
+        return address if address & _PAGE_MASK == page else page
 
     # --- traps -----------------------------------------------------------------------------------------------------------
 
@@ -430,7 +431,6 @@ class PE:
             SystemCallback(self._mrs),
             SystemCallback(self._msr),
             InterruptCallback(self._interrupt),
-            UnmappedCallback(self._unmapped),
         )
         addresses = [ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks]
         shared.python_fill, shared.python_store, shared.python_sys, shared.python_mrs, shared.python_msr = addresses[:5]
@@ -443,7 +443,6 @@ class PE:
             engine.map_window(WINDOW_BASE, self.machine.memory.size, compiled.store, data)
         engine.hook("fill", compiled.fill, data)
         engine.hook("interrupt", self._callbacks[5])
-        engine.hook("unmapped", self._callbacks[6])
         engine.hook("mrs", compiled.mrs, data)
         if self.machine.mode != "coherent":
             engine.hook("sys", compiled.sys, data)
