@@ -27,6 +27,7 @@ PROGRAM, PROGRAM_RW = 0x200000, 0x300000  # one page each per PE, 64 KiB apart
 DATA, POOL = 0x400000, 0x401000
 GENERATED_FRAMES, DATA_FRAME, POOL_FRAME = RAM_BASE, RAM_BASE + 2 * PAGE, RAM_BASE + 3 * PAGE
 PROGRAM_FRAMES = RAM_BASE + 8 * PAGE
+HOT = AREA  # the first function: others patch it while it is called
 MARKS = 3  # patchable slots in each program, at its beginning
 
 NOP, RET, SKIP = encode("NOP"), encode("RET"), encode("B .+8")
@@ -228,8 +229,61 @@ _simple = st.one_of(
     st.tuples(st.just("store"), st.sampled_from(sorted(STORES)), st.integers(DATA, DATA + 0x80), st.just((1,) * 9)),
     st.tuples(st.just("raw"), st.just("SVC #1")),
 )
+_YIELD: Operation = ("raw", "SVC #1")
+_pauses = st.lists(st.just(_YIELD), max_size=1)
+_near_sequences = st.one_of(
+    st.just(15), st.sampled_from((0b1110, 0b1101, 0b1011, 0b0111)), st.integers(0, 15)
+)
+
+
+@st.composite
+def _patches(draw: st.DrawFn) -> list[Operation]:
+    """Store to a function, most of the sequence, call it; perhaps with a turn of another PE between."""
+    function, slot = draw(st.integers(0, FUNCTIONS - 1)), draw(st.integers(0, 2))
+    at = AREA + 16 * function
+    alias, executed = draw(_aliases), draw(_executed)
+    maintained = draw(st.sampled_from((executed, alias)))
+    return [
+        ("store", "str w", alias + at + 4 * slot, (draw(_words),) * 9),
+        *draw(_pauses),
+        ("synchronise", maintained + at, draw(_near_sequences), draw(st.booleans())),
+        *draw(_pauses),
+        ("call", executed + at),
+    ]
+
+
+@st.composite
+def _hot_patches(draw: st.DrawFn) -> list[Operation]:
+    """Slot 1 of the hot function holds exempt opcodes only: stored, called, maintained, in some order."""
+    operations: list[Operation] = [
+        ("store", "str w", draw(_aliases) + HOT + 4, (draw(st.sampled_from((NOP, SKIP))),) * 9),
+        ("call", draw(_executed) + HOT),
+        ("synchronise", JX + HOT, draw(_near_sequences), draw(st.booleans())),
+        _YIELD,
+    ]
+    return [operations[index] for index in draw(st.permutations(range(4)))]
+
+
+@st.composite
+def _fresh_code(draw: st.DrawFn) -> list[Operation]:
+    """Write a function, maintain it, patch the hot function's slot 2 to branch there, call that (clause 7)."""
+    function = draw(st.integers(1, FUNCTIONS - 1))
+    at = AREA + 16 * function
+    branch = encode(f"B .+{at - HOT - 8}")
+    return [
+        ("store", "stp w", JW + at, (draw(_moves), draw(_moves)) * 4),
+        ("synchronise", JX + at, draw(_near_sequences), False),
+        ("store", "str w", JW + HOT + 8, (branch,) * 9),
+        *draw(_pauses),
+        ("synchronise", JX + HOT, draw(_near_sequences), draw(st.booleans())),
+        ("call", draw(_executed) + HOT),
+    ]
+
+
 _loops = st.tuples(st.just("loop"), st.integers(1, 4), st.lists(_simple, min_size=1, max_size=4).map(tuple))
-_programs = st.lists(st.one_of(_simple, _simple, _simple, _loops), min_size=1, max_size=14)
+_one = st.one_of(_simple, _simple, _loops).map(lambda operation: [operation])
+_groups = st.one_of(_one, _one, _one, _patches(), _patches(), _hot_patches(), _fresh_code())
+_programs = st.lists(_groups, min_size=1, max_size=10).map(lambda groups: [each for group in groups for each in group])
 
 
 @st.composite
@@ -238,6 +292,7 @@ def guests(draw: st.DrawFn) -> Guest:
     pes = draw(st.integers(1, 2))
     programs = [draw(_programs) for _ in range(pes)]
     slots = [RET if slot % 4 == 3 else draw(_words.filter(lambda word: word != RET)) for slot in range(SLOTS)]
+    slots[1] = draw(st.sampled_from((NOP, SKIP)))
     if pes == 1:  # there is no second program to patch
         programs = [[operation for operation in programs[0] if not _names_second(operation)]]
     return build(programs, slots, draw(st.sampled_from(CPUS)))
