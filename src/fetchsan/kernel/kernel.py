@@ -24,6 +24,7 @@ from fetchsan.kernel.clock import Clock
 from fetchsan.kernel.emulation import emulate_register_read
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
+from fetchsan.kernel.limits import Resource, ResourceLimits
 from fetchsan.kernel.linker.linux_exec import find_program, load_program
 from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.frames import Frames
@@ -168,8 +169,17 @@ class Kernel:
             layout=linux_layout(options.seed),
             page_cache=self.page_cache,
         )
+        limits = ResourceLimits()
         process = Process(
-            self, FIRST_PID, space, UserMemory(space), FdTable(), tree.start, TimerTable(self.clock), tree.vfs.root
+            self,
+            FIRST_PID,
+            space,
+            UserMemory(space),
+            FdTable(lambda: limits.get(Resource.NOFILE)[0]),
+            tree.start,
+            TimerTable(self.clock),
+            tree.vfs.root,
+            limits,
         )
         self._process = process
         self.hardware.set_translation_root(pe.index, space.root)

@@ -160,7 +160,7 @@ def _push_frame(task: Task, info: SignalInfo, action: SignalAction) -> None:
         sp,
         pc,
         pstate & _USER_PSTATE,
-        tuple(pe.get_many(VECTOR_REGISTERS)),
+        tuple(pe.get(register) for register in VECTOR_REGISTERS),
         fpsr,
         fpcr,
         mask,

@@ -70,10 +70,10 @@ class Process:
     fs: FileSystemContext
     timers: TimerTable
     executable: Dentry  # what /proc/self/exe leads to
+    limits: ResourceLimits
     argv: tuple[bytes, ...] = ()
     envp: tuple[bytes, ...] = ()
     auxv: bytes = b""
-    limits: ResourceLimits = field(default_factory=ResourceLimits)
     actions: dict[int, SignalAction] = field(default_factory=dict)
     pending: PendingSignals = field(default_factory=PendingSignals)
     trampoline: int = 0  # where a signal handler returns to

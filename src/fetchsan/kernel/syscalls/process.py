@@ -76,7 +76,10 @@ def sys_personality(task: Task, persona: int) -> int:
 
 
 def _set_name(task: Task, address: int) -> int:
-    task.name = task.memory.read_cstring(address, _COMM_SIZE)[: _COMM_SIZE - 1]
+    try:
+        task.name = task.memory.read_cstring(address, _COMM_SIZE - 1)
+    except LinuxError:  # a longer name is cut, not refused
+        task.name = task.memory.read(address, _COMM_SIZE - 1)
     return 0
 
 
