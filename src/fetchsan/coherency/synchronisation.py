@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 from fetchsan.coherency.lines import ALL_ALIASES, Line, Unaided, newer
 from fetchsan.coherency.maintenance import Maintenance
-from fetchsan.coherency.state import Moved
+from fetchsan.coherency.state import FRAME_MASK, Moved
 
 __all__ = ["Synchronisation"]
 
@@ -67,7 +67,7 @@ class Synchronisation(Maintenance):
             self.observe_frame(frame)
         self._tick()
         moved: Moved = []
-        for line in self.lines_in(frame).values():
+        for line in self._may_be_behind(pe, frame):
             for key, side in self._sides(pe, line, self._key(page)):
                 cached = self._cached(line, pe, side.cached)
                 if cached != side.fetched:
@@ -76,6 +76,12 @@ class Synchronisation(Maintenance):
                     self._ahead[pe].pop((line, key), None)
                     moved.append((line, key))
         return moved
+
+    def _may_be_behind(self, pe: int, frame: int) -> list[Line]:
+        """Lines of the frame whose F may lack something of I. Engines that flip W and X do this for whole areas at a time."""
+        if self.rules.dic or self.rules.vipt:
+            return list(self.lines_in(frame).values())
+        return [line for line, _page in self._ahead[pe] if line.address & FRAME_MASK == frame]
 
     def reset(self, pe: int) -> None:
         """Power-on or CPU_ON: empties the pending sets and sets I and F of the PE to its U (clause 13)."""

@@ -16,6 +16,7 @@ from typing import Any
 from fetchsan.errors import FetchSanError, InternalError
 
 __all__ = [
+    "CTL_TLB_FLUSH",
     "FETCH",
     "MAGIC",
     "PROT_EXEC",
@@ -69,7 +70,8 @@ _CTL_PAGE_SIZE = _ctl(1, 1, 1)
 _CTL_USE_EXITS = _ctl(4, 1, 1)
 _CTL_CPU_MODEL = _ctl(7, 1, 1)
 _CTL_REMOVE_CACHE = _ctl(9, 2, 1)
-_CTL_TLB_FLUSH = _ctl(11, 0, 1)
+CTL_TLB_FLUSH = _ctl(11, 0, 1)
+"""uc_ctl request for native callbacks."""
 _CTL_TLB_MODE = _ctl(12, 1, 1)
 
 _ptr, _u32, _u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
@@ -187,7 +189,7 @@ class Engine:
 
     def flush_tlb(self) -> None:
         """Forget every translation address -> page (not translated code)."""
-        _lib.uc_ctl(self.handle, _CTL_TLB_FLUSH)
+        _lib.uc_ctl(self.handle, CTL_TLB_FLUSH)
 
     def remove_code(self, physical: int, size: int) -> None:
         """Forget translated code in [physical, +size), engine-physical, within one page. Cuts chained jumps."""

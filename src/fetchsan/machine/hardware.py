@@ -9,7 +9,7 @@ Physical addresses are named `physical`, virtual ones `virtual`; sizes are bytes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fetchsan.machine.memory import PhysicalMemory
 
@@ -29,9 +29,10 @@ class Origin:
     thread: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(NamedTuple):
     """One leaf of the page tables as the machine sees it: 4 KiB (or 2 MiB when `size` says so)."""
+
+    # A tuple, because page walks make one each.
 
     physical: int
     readable: bool

@@ -19,10 +19,13 @@ from functools import cache
 
 from fetchsan.machine import engine
 
-__all__ = ["FILL_ENTRIES", "WINDOW", "Callbacks", "Shared", "callbacks"]
+__all__ = ["FILL_ENTRIES", "FLUSH_STEP", "WINDOW", "Callbacks", "Shared", "callbacks"]
 
 FILL_ENTRIES = 1 << 14
 """Entries of the fill table for each kind of access."""
+FLUSH_STEP = 1 << 11
+"""Fills before the first flush that lets the TLB grow; each next step is twice as long."""
+FLUSH_STEP_LIMIT = 1 << 18
 WINDOW = 8
 """Flag in a fill entry: the page is written through the store window."""
 _PC = 260  # the engine's number of PC
@@ -57,6 +60,10 @@ class Shared(ctypes.Structure):
         ("translate", ctypes.c_uint64),  # 22: uc_vmem_translate
         ("touched_limit", ctypes.c_uint64),  # 23: call Python when touched_count reaches it
         ("scratch", ctypes.c_uint64),  # 24
+        ("fills", ctypes.c_uint64),  # 25: answered by the table
+        ("next_flush", ctypes.c_uint64),  # 26: flush the TLB, so that it may grow, when `fills` reaches it
+        ("flush_step", ctypes.c_uint64),  # 27
+        ("control", ctypes.c_uint64),  # 28: uc_ctl
     )
 
 
@@ -111,7 +118,26 @@ found:
   store i32 %perm, ptr %perm_p
   %flag = and i64 %value, {WINDOW}
   %is_window = icmp ne i64 %flag, 0
-  br i1 %is_window, label %window, label %done
+  br i1 %is_window, label %window, label %count
+count:
+  {_load("fills")}
+  %fills.new = add i64 %fills, 1
+  store i64 %fills.new, ptr %fills.p
+  {_load("next_flush")}
+  %due = icmp uge i64 %fills.new, %next_flush
+  br i1 %due, label %grow, label %done
+grow:
+  ; The engine's TLB starts with 256 entries and doubles only when a flush finds it more than 70 % full.
+  {_load("flush_step")}
+  %at_limit = icmp uge i64 %flush_step, {FLUSH_STEP_LIMIT}
+  %twice = shl i64 %flush_step, 1
+  %step.new = select i1 %at_limit, i64 %flush_step, i64 %twice
+  store i64 %step.new, ptr %flush_step.p
+  %next.new = add i64 %fills.new, %step.new
+  store i64 %next.new, ptr %next_flush.p
+  {_load_pointer("control")}
+  %flushed = call i32 (ptr, i32, ...) %control(ptr %uc, i32 {engine.CTL_TLB_FLUSH})
+  br label %done
 window:
   {_load_pointer("reg_read")}
   %pc_p = getelementptr i64, ptr %ctx, i64 {_FIELD["store_pc"]}

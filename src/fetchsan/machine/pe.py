@@ -436,6 +436,8 @@ class PE:
         shared.python_fill, shared.python_store, shared.python_sys, shared.python_mrs, shared.python_msr = addresses[:5]
         shared.reg_read = address_of("uc_reg_read")
         shared.translate = address_of("uc_vmem_translate")
+        shared.control = address_of("uc_ctl")
+        shared.next_flush = shared.flush_step = native.FLUSH_STEP
         shared.fill_table = ctypes.addressof(self._fill_table)
         self.machine.share(shared)
         engine = self.engine
