@@ -13,11 +13,11 @@ from typing import Protocol
 
 from fetchsan.errors import NotExecutableError
 
-__all__ = ["PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "Segment", "read_elf"]
+__all__ = ["PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "MemoryRange", "Segment", "read_elf"]
 
 PF_X, PF_W, PF_R = 1, 2, 4
 
-_PT_LOAD, _PT_INTERP, _PT_PHDR, _PT_GNU_STACK = 1, 3, 6, 0x6474E551
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_PHDR, _PT_GNU_STACK, _PT_GNU_RELRO = 1, 2, 3, 6, 0x6474E551, 0x6474E552
 _ET_EXEC, _ET_DYN = 2, 3
 _EM_AARCH64 = 183
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -75,6 +75,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryRange:
+    """Where a header says that something lies once loaded (as linked). Unchecked: Linux loads the file whatever it says."""
+
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ElfFile:
     """A program or shared object that can be mapped."""
 
@@ -86,6 +94,8 @@ class ElfFile:
     segments: tuple[Segment, ...]
     interpreter: str | None
     executable_stack: bool
+    dynamic: MemoryRange | None = None  # PT_DYNAMIC
+    relro: MemoryRange | None = None  # PT_GNU_RELRO: read-only once relocated
 
     @property
     def start(self) -> int:
@@ -138,6 +148,8 @@ def read_elf(source: ByteSource, path: str) -> ElfFile:
         segments=segments,
         interpreter=_interpreter(rows, source, path),
         executable_stack=any(type_ == _PT_GNU_STACK and flags & PF_X for type_, flags, *_ in rows),
+        dynamic=_range(rows, _PT_DYNAMIC),
+        relro=_range(rows, _PT_GNU_RELRO),
     )
 
 
@@ -185,6 +197,13 @@ def _program_headers_address(rows: list[tuple[int, ...]], segments: tuple[Segmen
         if segment.offset <= table < segment.offset + segment.file_size:
             return table - segment.offset + segment.address
     return 0
+
+
+def _range(rows: list[tuple[int, ...]], wanted: int) -> MemoryRange | None:
+    for type_, _, _, address, _, _, size, _ in rows:
+        if type_ == wanted and size:
+            return MemoryRange(address, size)
+    return None
 
 
 def _interpreter(rows: list[tuple[int, ...]], source: ByteSource, path: str) -> str | None:

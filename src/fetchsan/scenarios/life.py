@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One life of an OSv-like machine: power-on, applications loaded, run and unloaded one after the other, reports.
+
+The applications ship with the package. Between the filling of a text page and its first fetch, `evicted` says which lines
+the caches happened to write back to the point of unification by themselves: none in the worst case that the architecture
+allows (the default), nearly all of them on silicon most of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from types import TracebackType
+
+from fetchsan.arch.aarch64.cpus import CpuProfile
+from fetchsan.arch.aarch64.disassembly import disassemble
+from fetchsan.findings.collector import Collector
+from fetchsan.findings.finding import Finding
+from fetchsan.findings.location import Location
+from fetchsan.findings.symbols import MappedRange, Symboliser
+from fetchsan.kernel.mmu.maps import rights
+from fetchsan.kernel.mmu.vma import FileVma
+from fetchsan.kernel.options import SyncPolicy
+from fetchsan.kernel.osv import Aborted, OsvKernel, RofsFile
+from fetchsan.kernel.task import Exited
+from fetchsan.machine.hits import Hit
+from fetchsan.machine.interruption import stopping_on_signals
+from fetchsan.machine.machine import Machine, Mode
+from fetchsan.machine.memory import FRAME_SIZE, PhysicalMemory
+
+__all__ = ["Eviction", "Life", "always", "never"]
+
+Eviction = Callable[[int], bool]
+"""Whether the line at a virtual address reaches the point of unification before it is first fetched."""
+
+_RAM = 16 << 20
+
+
+def never(line: int) -> bool:
+    """The worst machine that the architecture allows."""
+    return False
+
+
+def always(line: int) -> bool:
+    """A lucky run."""
+    return True
+
+
+class Life:
+    """A context manager: one machine with one kernel, from power-on to the end. `hits` are those of `check` mode so far."""
+
+    def __init__(self, cpu: CpuProfile, mode: Mode, sync: SyncPolicy) -> None:
+        self.cpu = cpu
+        self.hits: list[Hit] = []
+        self._files: dict[str, RofsFile] = {}
+        self._evicted: Eviction = never
+        self._symboliser = Symboliser(self._mappings, self._read_object)
+        self._collector = Collector(self._symboliser.locate, disassemble)
+        self._machine = Machine(cpu, memory=PhysicalMemory(_RAM), mode=mode, user=False, on_hit=self._hit)
+        self._kernel = OsvKernel(self._machine, sync=sync, symbolise=self._name, text_arrived=self._write_back)
+        self._pe = self._machine.add_pe(self._kernel)
+        self._kernel.boot(self._pe)
+
+    def __enter__(self) -> Life:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._machine.close()
+
+    @property
+    def console(self) -> str:
+        """What the applications wrote so far."""
+        return self._kernel.console.decode("utf-8", "replace")
+
+    def run(self, application: str, evicted: Eviction = never) -> Exited | Aborted:
+        """Load and run `application` ("tst-hello") to its end; if it exits, its frames are free again, lowest first."""
+        self._evicted = evicted
+        name = f"{application}.so"
+        if name not in self._files:
+            data = files("fetchsan.scenarios").joinpath("guests", name).read_bytes()
+            self._files[name] = RofsFile(f"/{name}", data, ino=len(self._files) + 1)
+        with stopping_on_signals(self._pe.engine.stop):
+            end = self._kernel.run_application(self._pe, self._files[name], [name])
+        self._machine.finish()
+        self._sort_free_frames()
+        return end
+
+    def findings(self) -> list[Finding]:
+        """What `check` mode found."""
+        return self._collector.findings()
+
+    def locate(self, address: int) -> Location:
+        """The name of an address of the application that is loaded (after its end: only if it aborted)."""
+        return self._symboliser.locate(address)
+
+    def _write_back(self, physical: int, virtual: int) -> None:
+        """An eviction is what DC CVAU does, uncalled for; nothing of the new page is in the instruction cache yet."""
+        size = self._machine.rules.line
+        for offset in range(0, FRAME_SIZE, size):
+            if self._evicted(virtual + offset):
+                self._machine.synchronise(self._pe.index, physical + offset, virtual + offset, size)
+
+    def _sort_free_frames(self) -> None:
+        """An allocator that gives the lowest free frame: page k of one application becomes page k of the next.
+
+        Any order shows the bug. This one makes what then runs easy to recognise.
+        """
+        memory = self._machine.memory
+        free = [memory.allocate_frame() for _ in range(memory.size // FRAME_SIZE - memory.frames_in_use)]
+        for frame in sorted(free, reverse=True):  # the one freed last is given first
+            memory.free_frame(frame)
+
+    def _hit(self, hit: Hit) -> None:
+        self.hits.append(hit)
+        self._collector.add(hit)
+
+    def _mappings(self) -> list[MappedRange]:
+        return [
+            MappedRange(vma.start, vma.end, vma.inode.path, vma.offset, rights(vma))
+            for vma in self._kernel.space.vmas.mapped()
+            if isinstance(vma, FileVma)
+        ]
+
+    def _read_object(self, path: str) -> bytes | None:
+        file = self._files.get(path.removeprefix("/"))
+        return file.read_at(0, file.size) if file is not None else None
+
+    def _name(self, address: int) -> str:
+        """As OSv prints it: the offset in decimal."""
+        place = self.locate(address)
+        return f"{place.symbol}+{place.offset} ({place.object})" if place.symbol is not None else ""
