@@ -17,7 +17,7 @@ from reference.guest import PAGE, RAM_BASE, RAM_SIZE, REGISTERS, Found, Guest, M
 
 __all__ = ["run_fast"]
 
-_READ_ONLY, _PXN = 1 << 7, 1 << 53
+_USER, _READ_ONLY, _PXN, _UXN = 1 << 6, 1 << 7, 1 << 53, 1 << 54
 _YIELD = 0xD4000021  # SVC #1
 
 
@@ -57,14 +57,14 @@ def _map(memory: PhysicalMemory, root: int, virtual: int, leaf: int) -> None:
     memory.write_u64(table + 8 * (virtual >> 12 & 511), leaf)
 
 
-def run_fast(guest: Guest, mode: Mode, *, strict: bool = False) -> Outcome:
-    """Run a guest that is known to end."""
+def run_fast(guest: Guest, mode: Mode, *, strict: bool = False, user: bool = False) -> Outcome:
+    """Run a guest that is known to end; at EL0 if `user`."""
     hits: list[Hit] = []
     memory = PhysicalMemory(RAM_SIZE + 64 * PAGE, RAM_BASE)
     for _ in range(0, RAM_SIZE, PAGE):
         memory.allocate_frame()
     machine = Machine(
-        get_cpu(guest.cpu), memory=memory, mode=mode, pes=len(guest.starts), user=False, strict=strict, on_hit=hits.append
+        get_cpu(guest.cpu), memory=memory, mode=mode, pes=len(guest.starts), user=user, strict=strict, on_hit=hits.append
     )
     stops = _Stops(machine)
     try:
@@ -99,7 +99,7 @@ def _load(machine: Machine, guest: Guest, stops: _Stops) -> None:
             pe.set(name, value)
     for mapping in guest.mappings:
         writable, executable = "w" in mapping.access, "x" in mapping.access
-        rights = (0 if writable else _READ_ONLY) | (0 if executable else _PXN)
+        rights = (_USER if machine.user else 0) | (0 if writable else _READ_ONLY) | (0 if executable else _PXN | _UXN)
         _map(memory, root, mapping.virtual, mapping.physical | FORMAT.leaf | rights)
         machine.pte_changed(0, mapping.virtual, None, Translation(mapping.physical, True, writable, executable))
 

@@ -47,6 +47,7 @@ STORES: dict[str, tuple[int, str, str]] = {
 }
 CLEANS = ("DC CVAU, X1", "DC CVAC, X1", "DC CIVAC, X1", "DC IVAC, X1", "DC CSW, X1")
 INVALIDATES = ("IC IVAU, X1", "IC IVAU, X1", "IC IALLU", "IC IALLUIS")
+PRIVILEGED = ("DC IVAC, X1", "DC CSW, X1", "IC IALLU", "IC IALLUIS")
 BARRIERS = ("DSB ISH", "DSB SY", "DSB NSH", "DSB ISHST", "DSB ISHLD", "DMB ISH", "DMB ISHST", "ISB", "ISB")
 
 Operation = tuple[Any, ...]
@@ -287,15 +288,23 @@ _programs = st.lists(_groups, min_size=1, max_size=10).map(lambda groups: [each 
 
 
 @st.composite
-def guests(draw: st.DrawFn) -> Guest:
-    """A guest of one or two PEs."""
+def guests(draw: st.DrawFn, *, user: bool = False) -> Guest:
+    """A guest of one or two PEs; of instructions that EL0 has if `user`."""
     pes = draw(st.integers(1, 2))
     programs = [draw(_programs) for _ in range(pes)]
+    if user:
+        programs = [[operation for operation in program if not _privileged(operation)] for program in programs]
     slots = [RET if slot % 4 == 3 else draw(_words.filter(lambda word: word != RET)) for slot in range(SLOTS)]
     slots[1] = draw(st.sampled_from((NOP, SKIP)))
     if pes == 1:  # there is no second program to patch
         programs = [[operation for operation in programs[0] if not _names_second(operation)]]
     return build(programs, slots, draw(st.sampled_from(CPUS)))
+
+
+def _privileged(operation: Operation) -> bool:
+    if operation[0] == "loop":
+        return any(map(_privileged, operation[2]))
+    return operation[-1] in PRIVILEGED
 
 
 def _names_second(operation: Operation) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from litmus.parse import Litmus, own_tests
 from reference.fast import run_fast
@@ -18,9 +19,9 @@ _SETTINGS = settings(
 )
 
 
-def _reference(guest: Guest, mode: Mode) -> Outcome:
+def _reference(guest: Guest, mode: Mode, *, strict: bool = False) -> Outcome:
     try:
-        return run_reference(guest, mode)
+        return run_reference(guest, mode, strict=strict)
     except EndlessGuestError:
         assume(False)
         raise
@@ -45,6 +46,25 @@ def test_check_finds_the_same(guest: Guest) -> None:
 def test_stale_executes_the_same(guest: Guest) -> None:
     expected = _reference(guest, "stale")
     outcome = run_fast(guest, "stale")
+    assert outcome.registers == expected.registers
+    assert outcome.ram == expected.ram
+
+
+@_SETTINGS
+@given(guests(user=True), st.booleans())
+def test_check_finds_the_same_at_el0(guest: Guest, strict: bool) -> None:
+    expected = _reference(guest, "check", strict=strict)
+    outcome = run_fast(guest, "check", strict=strict, user=True)
+    assert _hits(outcome) == _hits(expected)
+    assert outcome.registers == expected.registers
+    assert outcome.ram == expected.ram
+
+
+@_SETTINGS
+@given(guests(user=True))
+def test_stale_executes_the_same_at_el0(guest: Guest) -> None:
+    expected = _reference(guest, "stale")
+    outcome = run_fast(guest, "stale", user=True)
     assert outcome.registers == expected.registers
     assert outcome.ram == expected.ram
 
