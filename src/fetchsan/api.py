@@ -192,7 +192,7 @@ class _Run:
         self.hardware.close()
 
     def _symbolise(self, address: int) -> str:
-        return str(self.symboliser.locate(address))
+        return self.symboliser.locate(address).label
 
 
 class _HaltedError(Exception):

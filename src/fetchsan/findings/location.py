@@ -40,6 +40,13 @@ class Location:
         return f"{self.address:#x}{name}{source} ({where}{inside})"
 
     @property
+    def label(self) -> str:
+        """OSv's way to name an address it prints: `symbol+0x10 (object)`, `object+0x10`, or "" where nothing is mapped."""
+        if self.symbol is not None:
+            return f"{self.symbol}+{self.offset:#x} ({self.object})"
+        return f"{self.object}+{self.object_offset:#x}" if self.object is not None else ""
+
+    @property
     def brief(self) -> str:
         """For where the object is plain: `0x... in symbol+0x10`."""
         return f"{self.address:#x} in {self.symbol}+{self.offset:#x}" if self.symbol is not None else f"{self.address:#x}"
