@@ -8,7 +8,6 @@ all it needs are in place, so an interrupted run is simply repeated.
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from fetchsan.sysroot._apt import Apt
 from fetchsan.sysroot._deb822 import Stanza, format_stanzas, parse_stanzas
 from fetchsan.sysroot._unpack import extract, make_merged_usr, merge
 from fetchsan.sysroot.errors import SysrootError
+from fetchsan.sysroot.root import default_root
 
 __all__ = ["Package", "SysrootReport", "add", "default_root"]
 
@@ -47,15 +47,6 @@ class SysrootReport:
     skipped: tuple[Package, ...]
     bytes: int
     root: Path
-
-
-def default_root() -> Path:
-    """FETCHSAN_SYSROOT, or `fetchsan/sysroot` in the user's cache directory (XDG Base Directory Specification)."""
-    if chosen := os.environ.get("FETCHSAN_SYSROOT"):
-        return Path(chosen).absolute()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification: a relative path there is invalid and to be ignored.
-    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "fetchsan" / "sysroot"
 
 
 def add(packages: Sequence[str], *, root: Path | None = None, progress: Callable[[str], None]) -> SysrootReport:
