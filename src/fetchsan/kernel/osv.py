@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
+from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import Access, GuestFault, LinuxError
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
 from fetchsan.kernel.linker.osv_object import LINKER, OsvObject, load_object
@@ -145,7 +146,7 @@ class OsvKernel:
         """main(argc, argv), called by the kernel."""
         main = loaded.lookup("main")
         if main is None:
-            raise LookupError(f"{loaded.path} exports no main()")
+            raise NotExecutableError(loaded.path, "exports no main()")
         pointers = []
         for argument in argv:
             data = argument.encode() + b"\0"

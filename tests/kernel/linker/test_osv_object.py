@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""OSv's loader: an object made by a real linker arrives where it should; a damaged one is refused and leaves nothing."""
+
+from __future__ import annotations
+
+import struct
+from importlib.resources import files
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.errors import NotExecutableError
+from fetchsan.kernel.linker.osv_object import OsvObject, load_object
+from fetchsan.kernel.osv import OsvKernel, RofsFile
+from fetchsan.machine.machine import Machine
+from fetchsan.machine.memory import PhysicalMemory
+
+IMAGE = files("fetchsan.scenarios").joinpath("guests", "tst-hello.so").read_bytes()
+PROGRAM_BASE = 0x1000_0000_0000
+VERDICTS, MAIN, DYNAMIC = 0x7EB0, 0x1000, 0x6EC0  # addresses of two symbols, and where in the file the dynamic table lies
+PT_DYNAMIC_ROW, PT_RELRO_ROW = 64 + 4 * 56, 64 + 7 * 56
+
+
+class Loader:
+    """A kernel on a machine that runs nothing."""
+
+    def __init__(self) -> None:
+        self.machine = Machine(get_cpu("cortex-a72"), memory=PhysicalMemory(16 << 20), user=False)
+        self.kernel = OsvKernel(self.machine, sync="osv")
+
+    def load(self, data: bytes = IMAGE, at: int = PROGRAM_BASE) -> OsvObject:
+        return load_object(self.kernel.space, self.kernel.memory, RofsFile("/tst-hello.so", data), at)
+
+    def rights(self) -> list[tuple[int, int, int]]:
+        return [(vma.start - PROGRAM_BASE, vma.end - PROGRAM_BASE, vma.perm) for vma in self.kernel.space.vmas.mapped()]
+
+    def reason(self, data: bytes) -> str:
+        with pytest.raises(NotExecutableError) as caught:
+            self.load(data)
+        return caught.value.reason
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
+
+
+def patched(at: int, data: bytes) -> bytes:
+    return IMAGE[:at] + data + IMAGE[at + len(data) :]
+
+
+def with_tag(tag: int) -> bytes:
+    """The first entry of the dynamic table replaced."""
+    return patched(DYNAMIC, struct.pack("<QQ", tag, 0))
+
+
+def test_segments_lie_at_program_base_with_their_rights_and_relro_is_read_only(loader: Loader) -> None:
+    loader.load()
+    assert loader.rights() == [(0, 0x1000, 1), (0x1000, 0x6000, 5), (0x6000, 0x7000, 1), (0x7000, 0x8000, 1)]
+
+
+def test_relative_relocations_are_stored(loader: Loader) -> None:
+    loader.load()
+    assert loader.kernel.memory.read_u64(PROGRAM_BASE + VERDICTS) == PROGRAM_BASE + 0x6028
+
+
+def test_text_is_not_touched_by_loading(loader: Loader) -> None:
+    loader.load()
+    assert not loader.kernel.space.tables.lookup(PROGRAM_BASE + MAIN)
+
+
+def test_the_base_is_rounded_up_to_the_objects_alignment(loader: Loader) -> None:
+    assert loader.load(at=PROGRAM_BASE + 1).base == PROGRAM_BASE + 0x1000
+
+
+def test_an_exported_symbol_is_found(loader: Loader) -> None:
+    assert loader.load().lookup("main") == PROGRAM_BASE + MAIN
+
+
+@pytest.mark.parametrize("name", ["", "mai", "main2", "work_0"])
+def test_other_names_are_not_exported(loader: Loader, name: str) -> None:
+    assert loader.load().lookup(name) is None
+
+
+def test_unloading_gives_every_frame_back(loader: Loader) -> None:
+    before = loader.machine.memory.frames_in_use
+    loader.load().unload()
+    assert (loader.rights(), loader.machine.memory.frames_in_use) == ([], before)
+
+
+@pytest.mark.parametrize(
+    ("tag", "what"),
+    [(1, "DT_NEEDED"), (12, "DT_INIT"), (22, "DT_TEXTREL"), (23, "DT_JMPREL"), (25, "DT_INIT_ARRAY"), (36, "DT_RELR")],
+)
+def test_what_it_cannot_do_is_refused_by_name(loader: Loader, tag: int, what: str) -> None:
+    assert f"({what})" in loader.reason(with_tag(tag))
+
+
+def test_an_object_that_was_refused_is_unmapped(loader: Loader) -> None:
+    loader.reason(with_tag(1))
+    assert loader.rights() == []
+
+
+def test_an_executable_at_a_fixed_address_is_refused(loader: Loader) -> None:
+    image = bytearray(patched(0x10, b"\2\0"))
+    for row in range(64, 64 + 4 * 56, 56):
+        (address,) = struct.unpack_from("<Q", image, row + 16)
+        struct.pack_into("<Q", image, row + 16, address + 0x400000)
+    assert "fixed address" in loader.reason(bytes(image))
+
+
+def test_no_dynamic_section(loader: Loader) -> None:
+    assert "PT_DYNAMIC" in loader.reason(patched(PT_DYNAMIC_ROW, bytes(4)))
+
+
+def test_another_relocation_type_is_named(loader: Loader) -> None:
+    assert "type 257" in loader.reason(patched(0x2A8, struct.pack("<Q", 257)))
+
+
+def test_a_relocation_outside_the_object_names_the_address(loader: Loader) -> None:
+    assert loader.reason(patched(0x2A0, struct.pack("<Q", 0x12345678))) == (
+        "cannot be loaded: it names address 0x100012345678, which it may not write"
+    )
+
+
+def test_relro_outside_the_object(loader: Loader) -> None:
+    assert "PT_GNU_RELRO" in loader.reason(patched(PT_RELRO_ROW + 16, struct.pack("<Q", 0x9000)))
+
+
+def test_no_gnu_hash_table(loader: Loader) -> None:
+    found = loader.load(patched(DYNAMIC + 2 * 16, struct.pack("<Q", 0x6FFF_0000)))
+    with pytest.raises(NotExecutableError, match="--hash-style"):
+        found.lookup("main")
+
+
+PLACES = st.one_of(st.integers(0, 0x2D0), st.integers(DYNAMIC, 0x7000))
+
+
+@settings(max_examples=150, deadline=None)
+@given(edits=st.lists(st.tuples(PLACES, st.binary(max_size=8)), max_size=4))
+def test_a_damaged_object_loads_or_is_refused(edits: list[tuple[int, bytes]]) -> None:
+    loader = _SHARED
+    data = bytearray(IMAGE)
+    for at, replacement in edits:
+        data[at : at + len(replacement)] = replacement
+    try:
+        found = loader.load(bytes(data))
+        found.lookup("main")
+    except NotExecutableError:
+        pass
+    loader.kernel.space.evacuate(0, loader.kernel.space.layout.limit)
+    assert loader.rights() == []
+
+
+_SHARED = Loader()
