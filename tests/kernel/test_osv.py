@@ -112,7 +112,7 @@ def test_the_report_names_main(osv: Machined) -> None:
 
 def test_the_backtrace_ends_in_the_kernel(osv: Machined) -> None:
     stp, mov = 0xA9BF7BFD, 0x910003FD  # stp x29, x30, [sp, #-16]!; mov x29, sp
-    assert aborted(osv.run(stp, mov, UDF)).report.endswith("<run_main+0 (kernel)>\n")
+    assert aborted(osv.run(stp, mov, UDF)).report.endswith("<run_main+0x0 (kernel)>\n")
 
 
 def test_a_null_pointer_is_a_data_abort_from_the_same_level(osv: Machined) -> None:

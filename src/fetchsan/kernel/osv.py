@@ -223,7 +223,7 @@ class OsvKernel:
         self._stop(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name)))
 
     def _name(self, address: int) -> str:
-        return "run_main+0 (kernel)" if address == _KERNEL_TEXT else self.symbolise(address)
+        return "run_main+0x0 (kernel)" if address == _KERNEL_TEXT else self.symbolise(address)
 
     def _stop(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
         self._end = end

@@ -57,7 +57,9 @@ class Life:
         self._symboliser = Symboliser(self._mappings, self._read_object)
         self._collector = Collector(self._symboliser.locate, disassemble)
         self._machine = Machine(cpu, memory=PhysicalMemory(_RAM), mode=mode, user=False, on_hit=self._hit)
-        self._kernel = OsvKernel(self._machine, sync=sync, symbolise=self._name, text_arrived=self._write_back)
+        self._kernel = OsvKernel(
+            self._machine, sync=sync, symbolise=lambda address: self.locate(address).label, text_arrived=self._write_back
+        )
         self._pe = self._machine.add_pe(self._kernel)
         self._kernel.boot(self._pe)
 
@@ -124,8 +126,3 @@ class Life:
     def _read_object(self, path: str) -> bytes | None:
         file = self._files.get(path.removeprefix("/"))
         return file.read_at(0, file.size) if file is not None else None
-
-    def _name(self, address: int) -> str:
-        """As OSv prints it: the offset in decimal."""
-        place = self.locate(address)
-        return f"{place.symbol}+{place.offset} ({place.object})" if place.symbol is not None else ""

@@ -7,7 +7,7 @@ import json as json_format
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from fetchsan.arch.aarch64.cpus import get_cpu
@@ -96,6 +96,7 @@ def play(*, samples: int | None, seed: int, json: TextIO | None) -> int:
 def show(story: Story, stream: TextIO) -> None:
     """Print the story."""
     style = Style.of(stream)
+    style = replace(style, width=min(style.width, _WIDTH))
     stream.write(_fill(_OPENING, style) + "\n\n")
     if stream.isatty():
         _rich_table(story, stream, style)
@@ -175,7 +176,7 @@ def _model(story: Story, style: Style) -> Iterator[str]:
 
 
 def _fill(text: str, style: Style) -> str:
-    return "\n".join(textwrap.wrap(text, min(style.width, _WIDTH), break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(text, style.width, break_on_hyphens=False))
 
 
 # The table ----------------------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def _rich_table(story: Story, stream: TextIO, style: Style) -> None:
             outcomes = [story.outcome(face, kernel, machine.name) for machine in MACHINES]
             cells = (Text(o.text, style="green" if o.kind == "ok" else "bold red") for o in outcomes)
             table.add_row(Text(f"  {kernel.name}"), *cells)
-    Console(file=stream, width=min(style.width, _WIDTH), no_color=not style.colour, highlight=False).print(table)
+    Console(file=stream, width=style.width, no_color=not style.colour, highlight=False).print(table)
 
 
 # JSON ---------------------------------------------------------------------------------------------------------------
