@@ -9,12 +9,13 @@ import fetchsan
 
 from .variants_table import VARIANTS, VARIANTS_PROGRAM, Variant
 
-# One CPU for each class of caches (IDC/DIC); max is VIPT with 32-byte lines.
-CPUS = {"cortex-a72": "00", "cortex-a78ae": "10", "neoverse-v1": "11"}
+# One CPU for each class of caches (IDC/DIC), and VIPT ones: a53 with 64-byte lines, a64fx with 256-byte lines.
+PIPT_CPUS = ("cortex-a72", "cortex-a78ae", "neoverse-v1")
+VIPT_CPUS = ("cortex-a53", "a64fx")
 CASES = [
-    pytest.param(variant, variant.cpu or cpu, id=f"{name}-{variant.cpu or cpu}")
+    pytest.param(variant, cpu, id=f"{name}-{cpu}")
     for name, variant in VARIANTS.items()
-    for cpu in (CPUS if variant.cpu is None else [variant.cpu])
+    for cpu in ((variant.cpu,) if variant.cpu else PIPT_CPUS if variant.pipt_only else PIPT_CPUS + VIPT_CPUS)
 ]
 
 

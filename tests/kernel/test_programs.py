@@ -92,7 +92,6 @@ def test_branch_to_a_misaligned_address_is_sigbus(tmp_path: Path) -> None:
     assert (end.signal, end.esr) == (SIGBUS, 0x8A00_0000)
 
 
-@pytest.mark.xfail(strict=True, reason="the machine gives the address 4 bytes on")
 def test_far_of_a_misaligned_branch_is_its_target(tmp_path: Path) -> None:
     end = run(tmp_path, _MISALIGNED).end
     assert isinstance(end, Signaled)

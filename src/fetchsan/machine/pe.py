@@ -328,6 +328,7 @@ class PE:
     def _undefined(self, number: int) -> None:
         pc = self.engine.get("pc")
         if number == _INTR_UNDEFINED and pc & 3:
+            pc -= 4  # the engine has stepped past the address it could not fetch from
             self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), pc, pc))
         elif number == 4:
             syndrome = esr.abort("read", esr.FaultClass.ALIGNMENT, same_el=not self.user)
@@ -356,8 +357,8 @@ class PE:
         crn, crm, _op0, op1, op2 = cp[0], cp[1], cp[2], cp[3], cp[4]
         word = 0xD508_0000 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5
         system = classify(word)
-        if system is None or system.maintenance is None or self.machine.mode == "coherent":
-            return 0
+        if system is None or system.maintenance is None or self.user:
+            return 0  # at EL0 these are EL1's own: undefined, which the engine knows
         op = system.maintenance.op
         virtual = self.engine.get_id(register)
         physical = 0
