@@ -207,3 +207,20 @@ def test_strict_tells_exempt_hits_at_once() -> None:
     program = guest(f"{patch('X1', BRANCH_TO_G)}\n{YIELD}\n{SYNC_F}\nSVC #0", f"{CALL_F}\nSVC #0", hot="NOP\nRET")
     for run in (run_reference, run_fast):
         assert kinds(run(program, "check", strict=True).found) == [("missing-dc-clean", 1, 0)]
+
+
+@pytest.mark.xfail(strict=True, reason="a store across a page end leaves its first window entry behind (machine/native.py)")
+def test_a_store_after_one_across_a_page_end_has_its_own_pc() -> None:
+    page = 0x10_0000
+    source = """
+        STR X2, [X1]            // the end of one page, the beginning of the next
+        STR W5, [X6]            // the first page again
+        BR X6
+    """
+    code, _ = assemble(source, P0)
+    mappings = [Mapping(P0, FRAMES[P0], "rx"), Mapping(page, FRAMES[F], "rwx"), Mapping(page + PAGE, FRAMES[G], "rwx")]
+    registers = (("x1", page + PAGE - 4), ("x5", encode("SVC #0")), ("x6", page + 8))
+    images = ((FRAMES[P0], code), (FRAMES[F], bytes(PAGE - 8) + b"\1" * 8), (FRAMES[G], bytes(PAGE)))
+    across = Guest(images, tuple(mappings), (Start(P0, registers),))
+    assert [each.writer_pc for each in run_reference(across, "check").found] == [P0 + 4]
+    assert [each.writer_pc for each in run_fast(across, "check").found] == [P0 + 4]
