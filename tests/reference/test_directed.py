@@ -209,7 +209,6 @@ def test_strict_tells_exempt_hits_at_once() -> None:
         assert kinds(run(program, "check", strict=True).found) == [("missing-dc-clean", 1, 0)]
 
 
-@pytest.mark.xfail(strict=True, reason="a store across a page end leaves its first window entry behind (machine/native.py)")
 def test_a_store_after_one_across_a_page_end_has_its_own_pc() -> None:
     page = 0x10_0000
     source = """

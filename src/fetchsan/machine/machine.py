@@ -96,7 +96,14 @@ class Machine:
             joined=joined,
             exempt=is_exempt,
         )
-        self.views = Views(self.rules, pes, self.memory.read, due=self._due, strict=strict)
+        self.views = Views(
+            self.rules,
+            pes,
+            self.memory.read,
+            due=self._due,
+            strict=strict,
+            every_frame=self.memory.frames_ever_used,
+        )
         joins = profile.idc or profile.dic
         self.planting = Planting(user=user, pes=pes, joins=joins)
         self.statistics = Statistics()

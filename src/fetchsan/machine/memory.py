@@ -105,6 +105,10 @@ class PhysicalMemory:
         self._free.append(physical)
         self._free_set.add(physical)
 
+    def frames_ever_used(self) -> range:
+        """Every frame that was handed out at some time."""
+        return range(self.base, self._next, FRAME_SIZE)
+
     @property
     def frames_in_use(self) -> int:
         """Frames handed out and not returned."""

@@ -64,6 +64,7 @@ class Shared(ctypes.Structure):
         ("next_flush", ctypes.c_uint64),  # 26: flush the TLB, so that it may grow, when `fills` reaches it
         ("flush_step", ctypes.c_uint64),  # 27
         ("control", ctypes.c_uint64),  # 28: uc_ctl
+        ("other_window_page", ctypes.c_uint64),  # 29: as window_page: a store across two pages fills both
     )
 
 
@@ -142,8 +143,12 @@ window:
   {_load_pointer("reg_read")}
   %pc_p = getelementptr i64, ptr %ctx, i64 {_FIELD["store_pc"]}
   %ignored = call i32 %reg_read(ptr %uc, i32 {_PC}, ptr %pc_p)
-  %window_p = getelementptr i64, ptr %ctx, i64 {_FIELD["window_page"]}
-  store i64 %va, ptr %window_p
+  {_load("window_page")}
+  %same = icmp eq i64 %window_page, %va
+  {_load("other_window_page")}
+  %other.new = select i1 %same, i64 %other_window_page, i64 %window_page
+  store i64 %other.new, ptr %other_window_page.p
+  store i64 %va, ptr %window_page.p
   %abort_p = getelementptr i64, ptr %ctx, i64 {_FIELD["abort_store"]}
   store i64 0, ptr %abort_p
   br label %done
@@ -263,6 +268,12 @@ do_evict:
   {_load_pointer("translate")}
   %scratch = getelementptr i64, ptr %ctx, i64 {_FIELD["scratch"]}
   %ignored = call i32 %translate(ptr %uc, i64 %window_page, i32 {engine.PROT_READ}, ptr %scratch)
+  {_load("other_window_page")}
+  %no_other = icmp eq i64 %other_window_page, 0
+  br i1 %no_other, label %out, label %evict_other
+evict_other:
+  store i64 0, ptr %other_window_page.p
+  %ignored.other = call i32 %translate(ptr %uc, i64 %other_window_page, i32 {engine.PROT_READ}, ptr %scratch)
   br label %out
 out:
   ret void

@@ -223,6 +223,8 @@ class PE:
             entry = WINDOW_BASE + (found.physical - machine.memory.base) | PROT_WRITE
             self._remember(WRITE, virtual, entry | native.WINDOW)
             self.shared.store_pc = self.engine.get("pc")
+            if self.shared.window_page != virtual:
+                self.shared.other_window_page = self.shared.window_page
             self.shared.window_page = virtual
             self.shared.abort_store = 0
             return entry
