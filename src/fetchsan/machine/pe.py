@@ -34,12 +34,13 @@ from fetchsan.machine.engine import (
     SystemCallback,
     address_of,
 )
+from fetchsan.machine.fill_table import FillTable
 from fetchsan.machine.instruction_cache import InstructionCache
 from fetchsan.machine.traps import CPUException, TrapHandler
 from fetchsan.machine.walk import walk
 
 if TYPE_CHECKING:
-    from fetchsan.machine.machine import Machine
+    from fetchsan.machine.guest_side import GuestSide
 
 __all__ = ["PE", "WINDOW_BASE"]
 
@@ -60,7 +61,7 @@ _SCTLR_EL1 = (3, 0, 1, 0, 0)
 class PE:
     """PE `index` of `machine`. Registers survive between runs; `root` is what its page walks start from."""
 
-    def __init__(self, machine: Machine, index: int, handler: TrapHandler) -> None:
+    def __init__(self, machine: GuestSide, index: int, handler: TrapHandler) -> None:
         self.index = index
         self.machine = machine
         self.handler = handler
@@ -68,7 +69,7 @@ class PE:
         self.user = machine.user
         self.engine = Engine(machine.profile.engine)
         self.shared = native.Shared()
-        self._fill_table = (ctypes.c_uint64 * (3 * native.FILL_ENTRIES * 2))()
+        self._fills = FillTable()
         self._error: BaseException | None = None
         self._fault: tuple[int, str] | None = None
         self._stopping = False
@@ -148,28 +149,20 @@ class PE:
 
     def forget_page(self, page: int) -> None:
         """The PTE of a virtual page changed: drop what was cached of it before the guest runs again."""
-        slot = (page >> 12) & (native.FILL_ENTRIES - 1)
-        for kind in range(3):
-            self._fill_table[2 * (kind * native.FILL_ENTRIES + slot)] = 0
+        self._fills.forget_page(page)
         self._executing.pop(page, None)
         self._flush = True
 
     def forget_data(self) -> None:
         """Drop every cached data translation (a frame's stores must be seen from now on)."""
-        size = 2 * native.FILL_ENTRIES * 2 * 8
-        ctypes.memset(self._fill_table, 0, size)
+        self._fills.forget_data()
         self._flush = True
 
     def forget_all(self) -> None:
         """Drop every cached translation."""
-        ctypes.memset(self._fill_table, 0, ctypes.sizeof(self._fill_table))
+        self._fills.forget_all()
         self._executing.clear()
         self._flush = True
-
-    def _remember(self, kind: int, virtual: int, entry: int) -> None:
-        index = 2 * ((kind - READ) * native.FILL_ENTRIES + ((virtual >> 12) & (native.FILL_ENTRIES - 1)))
-        self._fill_table[index] = virtual | 1
-        self._fill_table[index + 1] = entry
 
     def _fill(self, _uc: Any, virtual: int, kind: int, result: Any, _data: Any) -> bool:
         """A TLB miss that the native table does not answer (phase 1)."""
@@ -198,7 +191,7 @@ class PE:
             if machine.mode == "coherent":
                 machine.note_code(found.physical, page)
                 entry = found.physical | PROT_READ | PROT_EXEC | (PROT_WRITE if found.writable else 0)
-                self._remember(FETCH, virtual, entry)
+                self._fills.remember(FETCH, virtual, entry)
                 return entry
             machine.drain(self)
             pc = self.engine.get("pc")
@@ -206,7 +199,7 @@ class PE:
             iframe = self.icache.populate(found.physical, page, offset, lazy=machine.is_written(found.physical))
             self._executing[page] = iframe
             entry = iframe.physical | PROT_EXEC
-            self._remember(FETCH, virtual, entry)
+            self._fills.remember(FETCH, virtual, entry)
             return entry
         if found is None or not (found.writable if kind == WRITE else found.readable):
             self._fault = (page, "write" if kind == WRITE else "read")
@@ -217,11 +210,11 @@ class PE:
                 # One entry serves fetches and data here, so a fetch may never ask.
                 machine.note_code(found.physical, page)
                 entry |= PROT_EXEC
-            self._remember(kind, virtual, entry)
+            self._fills.remember(kind, virtual, entry)
             return entry
         if kind == WRITE and machine.sees_stores(found.physical):
             entry = WINDOW_BASE + (found.physical - machine.memory.base) | PROT_WRITE
-            self._remember(WRITE, virtual, entry | native.WINDOW)
+            self._fills.remember(WRITE, virtual, entry | native.WINDOW)
             self.shared.store_pc = self.engine.get("pc")
             if self.shared.window_page != virtual:
                 self.shared.other_window_page = self.shared.window_page
@@ -232,8 +225,8 @@ class PE:
         if found.writable and not machine.sees_stores(found.physical):
             entry |= PROT_WRITE
             machine.written_directly.add(found.physical)
-            self._remember(WRITE, virtual, entry)
-        self._remember(READ, virtual, entry)
+            self._fills.remember(WRITE, virtual, entry)
+        self._fills.remember(READ, virtual, entry)
         return entry
 
     def _page_fault(self, virtual: int, access: Any) -> None:
@@ -441,7 +434,7 @@ class PE:
         shared.translate = address_of("uc_vmem_translate")
         shared.control = address_of("uc_ctl")
         shared.next_flush = shared.flush_step = native.FLUSH_STEP
-        shared.fill_table = ctypes.addressof(self._fill_table)
+        shared.fill_table = self._fills.host_address
         self.machine.share(shared)
         engine = self.engine
         if self.machine.mode != "coherent":
