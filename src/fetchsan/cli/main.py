@@ -7,6 +7,7 @@ Nothing heavy is imported here or by the modules of the verbs at their top: `--h
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ for _verb in (run, repro, sysroot, cpus):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the exit status (docs/cli.md, "Exit status")."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _replace_closed_streams()
     try:
         status = fetchsan.main(arguments, prog_name="fetchsan", standalone_mode=False)
         sys.stdout.flush()
@@ -73,6 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         return _failed(f"fetchsan: internal error: {message}", InternalError(message))
+
+
+def _replace_closed_streams() -> None:
+    """Python has None for a standard stream that was closed before it started; what we say there goes nowhere.
+
+    No file stands in for it: it would take the descriptor, and the guest, which is to find it closed, would write there.
+    """
+    if sys.stdout is None:
+        sys.stdout = io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
 
 
 def _failed(line: str, error: FetchSanError) -> int:

@@ -90,8 +90,10 @@ def write_reports(result: RunResult, files: ReportFiles) -> None:
 
 
 def _writable(name: str, option: str) -> TextIO:
+    from fetchsan.kernel.host import open_above_streams
+
     path = Path(name.replace("%%", "\0").replace("%p", str(os.getpid())).replace("\0", "%"))
     try:
-        return path.open("w", encoding="utf-8")
+        return open(path, "w", encoding="utf-8", opener=lambda file, flags: open_above_streams(file, flags, 0o666))
     except OSError as error:
         raise UsageError(f"{option}: {path}: {(error.strerror or str(error)).lower()}") from None

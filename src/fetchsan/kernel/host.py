@@ -9,20 +9,21 @@ beside a directory handle without following links, so neither `..`, links nor ra
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import select
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from fetchsan.errors import FetchSanError
 from fetchsan.kernel.errors import LinuxError
 
-__all__ = ["FileStat", "Host", "HostEntry", "HostLog", "RecordingHost", "ReplayDivergence", "ReplayHost"]
+__all__ = ["FileStat", "Host", "HostEntry", "HostLog", "RecordingHost", "ReplayDivergence", "ReplayHost", "open_above_streams"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,22 +80,27 @@ class Host:
         except OSError as error:
             raise LinuxError(error.errno or errno.EIO) from error
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done inside is ours, not the guest's (reading a file's symbols): never recorded, so never replayed."""
+        yield
+
     # Handles ---------------------------------------------------------------------------------------------------------
 
     def open_granted(self, path: bytes) -> int:
         """A directory (or the directory that holds a file) that the *user* named; never a path from the guest."""
-        return self._do("open_granted", _open, path, _DIRECTORY & ~os.O_NOFOLLOW)
+        return self._do("open_granted", open_above_streams, path, _DIRECTORY & ~os.O_NOFOLLOW)
 
     def open_directory(self, directory: int, name: bytes) -> int:
-        return self._do("open_directory", _open, name, _DIRECTORY, 0, directory)
+        return self._do("open_directory", open_above_streams, name, _DIRECTORY, 0, directory)
 
     def open_file(self, directory: int, name: bytes, access: int) -> int:
         """Open a regular file; `access` is O_RDONLY, O_WRONLY or O_RDWR."""
-        return self._do("open_file", _open, name, _FILE | access, 0, directory)
+        return self._do("open_file", open_above_streams, name, _FILE | access, 0, directory)
 
     def create_file(self, directory: int, name: bytes, mode: int) -> int:
         """Create and open for reading and writing; EEXIST if there is one."""
-        return self._do("create_file", _open, name, _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL, mode, directory)
+        return self._do("create_file", open_above_streams, name, _FILE | os.O_RDWR | os.O_CREAT | os.O_EXCL, mode, directory)
 
     def close(self, handle: int) -> None:
         """Not recorded: handles are closed by finalizers, whose moment is no part of the guest's behaviour."""
@@ -225,8 +231,19 @@ class RecordingHost(Host):
 
     def __init__(self, log: HostLog | None = None) -> None:
         self.log = log if log is not None else HostLog()
+        self._aside = False
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        before, self._aside = self._aside, True
+        try:
+            yield
+        finally:
+            self._aside = before
 
     def _do(self, operation: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._aside:
+            return super()._do(operation, function, *args, **kwargs)
         try:
             result = super()._do(operation, function, *args, **kwargs)
         except LinuxError as error:
@@ -280,11 +297,14 @@ def _spell(operation: str, args: tuple[object, ...]) -> str:
     return f"{operation}({', '.join(map(repr, args))})"
 
 
-def _open(path: bytes, flags: int, mode: int = 0, directory: int | None = None) -> int:
+def open_above_streams(path: bytes | str, flags: int, mode: int = 0, directory: int | None = None) -> int:
+    """open(2), but never as descriptor 0, 1 or 2.
+
+    Started with a standard stream closed, a file would take its number, and the guest's output would go there.
+    """
     handle = os.open(path, flags, mode, dir_fd=directory)
     if handle > 2:
         return handle
-    # Started with a standard stream closed: a file must not take its number, or the guest's output would go there.
     try:
         return fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
