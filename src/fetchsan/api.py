@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "Result"]
 
 _NO_REPLAY = "the first emission of this code was not watched (--no-replay)"
+_INTERRUPTED = "the run was interrupted, and so not repeated to find out"
 _DIVERGED = "the second run, which looks for writers, took another course"
 
 
@@ -110,8 +111,10 @@ class Machine:
             unnamed = [found for found in collector.without_writer if found.writer is None]
             if unnamed:
                 note = _NO_REPLAY
-                if isinstance(host, RecordingHost):
-                    note = _name_writers(settings, options, host, collector, unnamed)
+                if guest.interrupted:
+                    note = _INTERRUPTED  # whoever wanted it to end does not want it again
+                elif isinstance(host, RecordingHost):
+                    note = _name_writers(settings, options, host, first.symboliser, collector, unnamed)
             statistics = first.statistics() | {"latent_lines": collector.latent_lines, "seconds": round(elapsed, 3)}
             captured = first.kernel.captured.get(1)
             return Result(
@@ -136,6 +139,7 @@ class _Run:
     host: Host
     message: Callable[[str], None]
     tracked: frozenset[int] = frozenset()
+    first: Symboliser | None = None  # of the run that this one repeats: a replay has no files to read symbols from
     kernel: Kernel = field(init=False)
     hardware: Hardware = field(init=False)
     symboliser: Symboliser = field(init=False)
@@ -156,7 +160,11 @@ class _Run:
             self.hardware, self.options, host=self.host, cpu=profile, symbolise=self._symbolise, message=self.message
         )
         guest = GuestView(self.kernel)
-        self.symboliser = Symboliser(guest.mapped_ranges, guest.read_object, guest.perf_map)
+        self.symboliser = (
+            self.first.over(guest.mapped_ranges, guest.perf_map)
+            if self.first is not None
+            else Symboliser(guest.mapped_ranges, guest.read_object, guest.perf_map)
+        )
 
     def execute(self, on_hit: Callable[[Hit], None]) -> GuestEnd:
         """Load the program and run it to its end, reporting hits as they happen."""
@@ -200,7 +208,12 @@ class _HaltedError(Exception):
 
 
 def _name_writers(
-    settings: RunSettings, options: KernelOptions, host: RecordingHost, collector: Collector, unnamed: Sequence[Hit]
+    settings: RunSettings,
+    options: KernelOptions,
+    host: RecordingHost,
+    symboliser: Symboliser,
+    collector: Collector,
+    unnamed: Sequence[Hit],
 ) -> str | None:
     """Run the program again, fed from the recording, watching just the lines of `unnamed` from the start.
 
@@ -210,7 +223,7 @@ def _name_writers(
     found: dict[tuple[object, ...], tuple[Origin, Location | None]] = {}
     try:
         tracked = frozenset(hit.physical & -4096 for hit in unnamed)
-        second = _Run(settings, options, ReplayHost(host.log), message=lambda _text: None, tracked=tracked)
+        second = _Run(settings, options, ReplayHost(host.log), message=lambda _text: None, tracked=tracked, first=symboliser)
     except ReplayDivergence as divergence:
         return f"{_DIVERGED} ({divergence})"
     try:

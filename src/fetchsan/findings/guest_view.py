@@ -11,7 +11,9 @@ from fetchsan.kernel.mmu.vma import FileVma
 
 __all__ = ["GuestView"]
 
-_PERF_MAP_LIMIT = 64 << 20  # bytes; a program decides how large the file is
+# A program decides how large its files are, and a sparse one costs it nothing.
+_OBJECT_LIMIT = 512 << 20
+_PERF_MAP_LIMIT = 64 << 20
 
 
 class GuestView:
@@ -32,7 +34,8 @@ class GuestView:
         """The contents of a file that the program has mapped."""
         for vma in self._kernel.process.space.vmas.mapped():
             if isinstance(vma, FileVma) and vma.inode.path == path:
-                return vma.inode.read_at(0, vma.inode.size)
+                with self._kernel.host.aside():
+                    return vma.inode.read_at(0, min(vma.inode.size, _OBJECT_LIMIT))
         return None
 
     def perf_map(self) -> str | None:

@@ -167,6 +167,12 @@ class Symboliser:
         self._perf_map = _PerfMap(perf_map)
         self._objects: dict[str, _Object] = {}
 
+    def over(self, mappings: Callable[[], Iterable[MappedRange]], perf_map: Callable[[], str | None]) -> Symboliser:
+        """The symboliser of a second run of the same program, whose files are those of the first."""
+        other = Symboliser(mappings, self._read_object, perf_map)
+        other._objects = self._objects
+        return other
+
     def locate(self, address: int) -> Location:
         """The location of `address`; unknown parts are None."""
         rows = list(self._mappings())
