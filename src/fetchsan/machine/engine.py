@@ -51,6 +51,7 @@ _REGISTER_IDS: dict[str, int] = {f"x{n}": 199 + n for n in range(29)} | {
     "fpcr": 291,
     "fpsr": 292,
 }
+_PC = _REGISTER_IDS["pc"]
 _VECTOR_IDS: dict[str, int] = {f"v{n}": 228 + n for n in range(32)}
 _CP_REG = 290
 REGISTERS: tuple[str, ...] = (*_REGISTER_IDS, *_VECTOR_IDS)
@@ -234,6 +235,11 @@ class Engine:
             return int(vector[0]) | int(vector[1]) << 64
         self._value.value = 0
         _lib.uc_reg_read(self.handle, number, self._value_ref)
+        return self._value.value
+
+    def pc(self) -> int:
+        """The program counter: what callbacks ask for most."""
+        _lib.uc_reg_read(self.handle, _PC, self._value_ref)
         return self._value.value
 
     def set(self, register: str, value: int) -> None:

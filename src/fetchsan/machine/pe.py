@@ -125,7 +125,7 @@ class PE:
             if self._flush:
                 self._flush = False
                 self.engine.flush_tlb()
-            pc = self.engine.get("pc")
+            pc = self.engine.pc()
             self._fault = None
             code = self.engine.start(pc)
             self.machine.drain(self)
@@ -186,7 +186,7 @@ class PE:
         found, _level = walk(machine.memory, self.root, page)
         if kind == FETCH:
             if found is None or not found.executable:
-                self._fault = (self.engine.get("pc"), "execute")
+                self._fault = (self.engine.pc(), "execute")
                 return 0
             if machine.mode == "coherent":
                 machine.note_code(found.physical, page)
@@ -194,7 +194,7 @@ class PE:
                 self._fills.remember(FETCH, virtual, entry)
                 return entry
             machine.drain(self)
-            pc = self.engine.get("pc")
+            pc = self.engine.pc()
             offset = pc - page if 0 <= pc - page < _PAGE else -1
             iframe = self.icache.populate(found.physical, page, offset, lazy=machine.is_written(found.physical))
             self._executing[page] = iframe
@@ -215,7 +215,7 @@ class PE:
         if kind == WRITE and machine.sees_stores(found.physical):
             entry = WINDOW_BASE + (found.physical - machine.memory.base) | PROT_WRITE
             self._fills.remember(WRITE, virtual, entry | native.WINDOW)
-            self.shared.store_pc = self.engine.get("pc")
+            self.shared.store_pc = self.engine.pc()
             if self.shared.window_page != virtual:
                 self.shared.other_window_page = self.shared.window_page
             self.shared.window_page = virtual
@@ -236,7 +236,7 @@ class PE:
         if access != "execute":
             virtual = self._exact(virtual)
         if self.handler.page_fault(self, virtual, access):
-            fault = (self.engine.get("pc"), virtual, access)
+            fault = (self.engine.pc(), virtual, access)
             self._same_fault = self._same_fault + 1 if fault == self._last_fault else 0
             self._last_fault = fault
             if self._same_fault > _FAULT_LIMIT:
@@ -244,7 +244,7 @@ class PE:
 
     def _exact(self, page: int) -> int:
         """The address within `page` that the instruction at PC accesses: the engine tells only the page."""
-        pc = self.engine.get("pc")
+        pc = self.engine.pc()
         address = access_address(self.machine.word_at(self, pc), pc, self.engine.get)
         if address is None:
             return page
@@ -263,7 +263,7 @@ class PE:
             if number == _INTR_SVC:
                 self.handler.system_call(self)
             elif number == _INTR_BRK:
-                self._breakpoint(self.engine.get("pc"))
+                self._breakpoint(self.engine.pc())
             else:
                 self._undefined(number)
             machine.settle_interest()
@@ -321,7 +321,7 @@ class PE:
         self.machine.guest_maintenance(self, system.maintenance.op, physical, virtual & _PAGE_MASK, pc)
 
     def _undefined(self, number: int) -> None:
-        pc = self.engine.get("pc")
+        pc = self.engine.pc()
         if number == _INTR_UNDEFINED and pc & 3:
             pc -= 4  # the engine has stepped past the address it could not fetch from
             self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), pc, pc))
@@ -337,7 +337,7 @@ class PE:
         """A barrier probe with something to do, or a DC/IC where no trap was planted (phase 3)."""
         try:
             machine = self.machine
-            pc = self.engine.get("pc")
+            pc = self.engine.pc()
             iframe = self._executing.get(pc & _PAGE_MASK)
             word = iframe.planted.get(pc & (_PAGE - 1)) if iframe is not None else None
             system = classify(word) if word is not None else None
@@ -378,12 +378,9 @@ class PE:
         return 1
 
     def _mrs(self, _uc: Any, register: int, cp: Any, _data: Any) -> int:
-        """CTR_EL0 as the CPU profile has it; the counters as the kernel's clock has them."""
+        """The counters as the kernel's clock has them."""
         try:
             crn, crm, _op0, op1, op2 = cp[0], cp[1], cp[2], cp[3], cp[4]
-            if (op1, crn, crm, op2) == (3, 0, 0, 1):
-                self.engine.set_id(register, self.machine.profile.ctr)
-                return 1
             if (op1, crn, crm) == (3, 14, 0):
                 self.engine.set_id(register, self.machine.frequency if op2 == 0 else self.machine.counter())
                 return 1
@@ -432,6 +429,8 @@ class PE:
         shared.python_fill, shared.python_store, shared.python_sys, shared.python_mrs, shared.python_msr = addresses[:5]
         shared.reg_read = address_of("uc_reg_read")
         shared.translate = address_of("uc_vmem_translate")
+        shared.reg_write = address_of("uc_reg_write")
+        shared.ctr = self.machine.profile.ctr
         shared.control = address_of("uc_ctl")
         shared.next_flush = shared.flush_step = native.FLUSH_STEP
         shared.fill_table = self._fills.host_address
