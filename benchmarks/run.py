@@ -204,13 +204,24 @@ def describe_machine() -> Facts:
         "CPU": f"{_cpu_model()}, {os.cpu_count()} logical",
         "load when it began": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "engine": f"unicorn {version('unicorn')}, llvmlite {version('llvmlite')}; FetchSan {version('fetchsan')}",
+        "engine": f"unicorn {version('unicorn')}, llvmlite {version('llvmlite')}",
+        "FetchSan": f"{version('fetchsan')}, revision {_revision()}",
     }
     qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
     if qemu is not None:
         said = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
         facts[BASELINE] = said.splitlines()[0].removeprefix("qemu-aarch64 version ")
     return facts
+
+
+def _revision() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (no git checkout)"
+    return done.stdout.strip()
 
 
 def _cpu_model() -> str:
