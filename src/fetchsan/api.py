@@ -143,7 +143,6 @@ class _Run:
     kernel: Kernel = field(init=False)
     hardware: Hardware = field(init=False)
     symboliser: Symboliser = field(init=False)
-    _halted: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
