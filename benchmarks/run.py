@@ -180,7 +180,7 @@ def report(times: Times, cases: Sequence[Case], repetitions: int, machine: Facts
     lines = [
         "# Benchmark results",
         "",
-        f"Written by `make bench`{' (--quick)' if quick else ''}: median of {repetitions} interleaved repetitions, "
+        f"Written by `benchmarks/run.py{' --quick' if quick else ''}`: median of {repetitions} interleaved repetitions, "
         "user + system CPU seconds of the whole process, start-up included. "
         "Trust the ratios, not the absolutes: a busy machine disturbs all columns alike, but not equally.",
         "",
