@@ -32,6 +32,7 @@ def test_the_head_of_a_report() -> None:
         "exit_status": 0,
         "guest": {"exit": 0},
         "findings": [],
+        "writer_note": None,
         "statistics": {"instructions": 12},
     }
 

@@ -28,6 +28,7 @@ def render_json(result: RunResult) -> str:
         "exit_status": result.exit_status,
         "guest": _guest(result.guest),
         "findings": [finding_fields(finding) for finding in result.findings],
+        "writer_note": result.writer_note,
         "statistics": dict(result.statistics),
     }
     return json.dumps(report, indent=2) + "\n"
