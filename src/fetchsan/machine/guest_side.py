@@ -169,9 +169,22 @@ class GuestSide:
         """Whether the guest has been seen to write this frame: code there is likely to change again."""
         return frame in self.written_directly or frame in self._windowed
 
-    def note_code(self, frame: int, _page: int) -> None:
-        """`coherent` mode: the frame holds translated code, which host-side stores must drop."""
+    def note_code(self, frame: int) -> bool:
+        """`coherent` mode: the frame may be translated from now on. Whether write entries of it may be about."""
         self._code_frames.add(frame)
+        if frame not in self.written_directly:
+            return False
+        self.written_directly.discard(frame)
+        return True
+
+    def drop_code(self, frame: int) -> bool:
+        """`coherent` mode: the frame changes unseen by the engine. Whether there was code of it to drop."""
+        if frame not in self._code_frames:
+            return False
+        self._code_frames.discard(frame)
+        for pe in self.pes:
+            pe.engine.remove_code(frame, FRAME_SIZE)
+        return True
 
     def word_at(self, pe: PE, virtual: int) -> int:
         """The instruction word that memory holds at a virtual address (0 if it is not mapped)."""

@@ -33,10 +33,9 @@ class Machine(GuestSide):
         frame = physical & FRAME_MASK
         if self.mode == "coherent":
             self.memory.write(physical, data)
-            if frame in self._code_frames:
-                self._code_frames.discard(frame)
+            if self.drop_code(frame):
                 for each in self.pes:
-                    each.engine.remove_code(frame, FRAME_SIZE)
+                    each.forget_all()  # the next fetch must ask again, or later stores would go unseen
             return
         if not self.views.watches(frame):
             self.memory.write(physical, data)
@@ -186,10 +185,7 @@ class Machine(GuestSide):
         self.written_directly.discard(frame)
         self._windowed.discard(frame)
         if self.mode == "coherent":
-            if frame in self._code_frames:
-                self._code_frames.discard(frame)
-                for each in self.pes:
-                    each.engine.remove_code(frame, FRAME_SIZE)
+            self.drop_code(frame)
             return
         if not self.views.watches(frame):
             return

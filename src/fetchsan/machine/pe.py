@@ -35,6 +35,7 @@ from fetchsan.machine.engine import (
     address_of,
 )
 from fetchsan.machine.fill_table import FillTable
+from fetchsan.machine.hardware import Translation
 from fetchsan.machine.instruction_cache import InstructionCache
 from fetchsan.machine.traps import CPUException, TrapHandler
 from fetchsan.machine.walk import walk
@@ -189,10 +190,7 @@ class PE:
                 self._fault = (self.engine.pc(), "execute")
                 return 0
             if machine.mode == "coherent":
-                machine.note_code(found.physical, page)
-                entry = found.physical | PROT_READ | PROT_EXEC | (PROT_WRITE if found.writable else 0)
-                self._fills.remember(FETCH, virtual, entry)
-                return entry
+                return self._coherent(found, virtual, kind)
             machine.drain(self)
             pc = self.engine.pc()
             offset = pc - page if 0 <= pc - page < _PAGE else -1
@@ -205,13 +203,7 @@ class PE:
             self._fault = (page, "write" if kind == WRITE else "read")
             return 0
         if machine.mode == "coherent":
-            entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
-            if found.executable:
-                # One entry serves fetches and data here, so a fetch may never ask.
-                machine.note_code(found.physical, page)
-                entry |= PROT_EXEC
-            self._fills.remember(kind, virtual, entry)
-            return entry
+            return self._coherent(found, virtual, kind)
         if kind == WRITE and machine.sees_stores(found.physical):
             entry = WINDOW_BASE + (found.physical - machine.memory.base) | PROT_WRITE
             self._fills.remember(WRITE, virtual, entry | native.WINDOW)
@@ -227,6 +219,27 @@ class PE:
             machine.written_directly.add(found.physical)
             self._fills.remember(WRITE, virtual, entry)
         self._fills.remember(READ, virtual, entry)
+        return entry
+
+    def _coherent(self, found: Translation, virtual: int, kind: int) -> int:
+        """`coherent` mode: one page for fetches and data, and the engine's own detection of stores to code.
+
+        It works for entries that are executable. Where code is written through another mapping, either the frame's
+        translations live or a write entry does: whoever comes asks, and the other is dropped.
+        """
+        machine = self.machine
+        entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
+        if found.executable:
+            entry |= PROT_EXEC
+            if machine.note_code(found.physical):
+                self.forget_all()
+                self.engine.flush_tlb()
+        elif found.writable:
+            machine.written_directly.add(found.physical)
+            if machine.drop_code(found.physical):
+                self.forget_all()
+                self.engine.flush_tlb()
+        self._fills.remember(kind, virtual, entry)
         return entry
 
     def _page_fault(self, virtual: int, access: Any) -> None:
