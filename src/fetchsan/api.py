@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.arch.aarch64.disassembly import disassemble
+from fetchsan.errors import FetchSanError
 from fetchsan.findings.collector import Collector
 from fetchsan.findings.finding import Finding
 from fetchsan.findings.guest_view import GuestView
@@ -147,14 +148,18 @@ class _Run:
     def __post_init__(self) -> None:
         settings = self.settings
         profile = get_cpu(settings.cpu)
-        self.hardware = Hardware(
-            profile,
-            memory=PhysicalMemory(settings.memory),
-            mode=settings.mode,
-            ignore_maintenance=settings.ignore_maintenance,
-            strict=settings.strict,
-            tracked=self.tracked,
-        )
+        try:
+            self.hardware = Hardware(
+                profile,
+                memory=PhysicalMemory(settings.memory),
+                mode=settings.mode,
+                ignore_maintenance=settings.ignore_maintenance,
+                strict=settings.strict,
+                tracked=self.tracked,
+            )
+        except OSError as error:  # under `ulimit -v`, most often: all that goes with guest RAM is reserved here
+            reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
+            raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
         self.kernel = Kernel(
             self.hardware, self.options, host=self.host, cpu=profile, symbolise=self._symbolise, message=self.message
         )

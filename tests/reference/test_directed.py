@@ -223,3 +223,13 @@ def test_a_store_after_one_across_a_page_end_has_its_own_pc() -> None:
     across = Guest(images, tuple(mappings), (Start(P0, registers),))
     assert [each.writer_pc for each in run_reference(across, "check").found] == [P0 + 4]
     assert [each.writer_pc for each in run_fast(across, "check").found] == [P0 + 4]
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a72", "a64fx"])
+@pytest.mark.parametrize("run", [run_reference, run_fast])
+def test_barriers_of_a_line_that_was_stored_to_behind_them_count(
+    run: Callable[[Guest, Mode], Outcome], cpu: str
+) -> None:
+    behind = f"MOV X6, #{P0 & 0xFFFF}\nMOVK X6, #{P0 >> 16}, LSL 16\n{word('X5', NOP)}\nSTR W5, [X6]"
+    program = guest(f"{behind}\nSTR W5, [X1]\n{SYNC_F}\nISB\n{CALL_F}\nSVC #0", cpu=cpu)
+    assert run(program, "check").found == ()

@@ -111,17 +111,22 @@ class IFrame:
     def write_line(self, index: int, contents: bytes, mask: int) -> bool:
         """Write one line with slots `mask` veiled; returns whether anything changed."""
         start = index * self._line
-        code = bytearray(contents)
-        for slot in range(self._slots):
-            self.planted.pop(start + 4 * slot, None)
-        if mask != self.full:
-            for offset, word in system_words(contents):
-                planted = self._planting.substitute(word)
-                if planted is not None:
-                    self.planted[start + offset] = word
-                    code[offset : offset + 4] = planted.to_bytes(4, "little")
-        self._veil_slots(code, 0, mask)
         self.veil[index] = mask
+        if mask == self.full:
+            # `planted` stays: a block that is running may still come to a probe of this line.
+            self._host[start : start + self._line] = _VEIL * self._slots
+            return True
+        if self.planted:
+            for offset in range(start, start + self._line, 4):
+                self.planted.pop(offset, None)
+        code = bytearray(contents)
+        for offset, word in system_words(contents):
+            planted = self._planting.substitute(word)
+            if planted is not None:
+                self.planted[start + offset] = word
+                code[offset : offset + 4] = planted.to_bytes(4, "little")
+        if mask:
+            self._veil_slots(code, 0, mask)
         if self._host[start : start + self._line] == code:
             return False
         self._host[start : start + self._line] = code

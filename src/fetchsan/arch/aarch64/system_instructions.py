@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Literal
 
 from fetchsan.coherency.rules import Barrier, Domain
@@ -102,6 +103,7 @@ class SystemWord:
     register: int = 31
 
 
+@lru_cache(maxsize=4096)
 def classify(word: int) -> SystemWord | None:
     """Decode a word of the system-instruction space that the coherency model knows; None for every other word."""
     barrier_space = word & 0xFFFF_F0FF
