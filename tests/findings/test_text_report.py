@@ -145,6 +145,5 @@ def test_no_colour_where_it_is_not_wanted(environ: dict[str, str]) -> None:
     assert not Style.of(Terminal(), environ).colour
 
 
-def test_a_very_narrow_terminal_still_gets_forty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "12")
-    assert Style.of(Terminal(), {}).width == 40
+def test_a_very_narrow_terminal_still_gets_forty_columns() -> None:
+    assert Style.of(Terminal(), {"COLUMNS": "12"}).width == 40

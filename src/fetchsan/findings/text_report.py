@@ -6,8 +6,8 @@ Lines that tools parse (WARNING, stack frames, SUMMARY) are never wrapped; prose
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,12 @@ class Style:
         """Colour only on a terminal and if NO_COLOR is unset or empty (no-color.org)."""
         if not stream.isatty():
             return cls()
-        width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns
+        # This stream's, which shutil does not ask: with the guest's output redirected, stdout has none.
+        width = int(columns) if (columns := environ.get("COLUMNS", "")).isdecimal() else 0
+        if not width:
+            with contextlib.suppress(OSError, ValueError):
+                width = os.get_terminal_size(stream.fileno()).columns
+        width = width or _DEFAULT_WIDTH
         return cls(max(_NARROWEST, min(width, _WIDEST)), not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
 
     def paint(self, text: str, role: str) -> str:
