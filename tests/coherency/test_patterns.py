@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a checker must tell apart (instruction_fetch.md section 14) and must not report (section 15), as the model sees it.
+"""What a checker must tell apart and must not report, as the model sees it.
 
 Sequences are `pe:event` at CODE, on two PEs; the question is the fetch by PE 1 (two-thread shapes, MP.*) or 0 (SM.*).
 The SM.* shapes are `tests/litmus` too; here are their kinds.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The thirteen rules that make the model exact, by number (design section 2)."""
+"""The thirteen rules that make the model exact, by number (docs/coherency_model.md)."""
 
 from __future__ import annotations
 

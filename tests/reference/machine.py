@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reference machine (design section 2, last paragraph): slow and obviously right.
+"""The reference machine: slow and obviously right.
 
 Every instruction is decided, decoded and executed by itself, and every event is fed to `Views` one at a time:
 

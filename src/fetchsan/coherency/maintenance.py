@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """D to U to I: what DC and IC capture when issued, and which barrier lets it arrive where.
 
-The first table of design section 2: a DC captures D and arrives in U at a full DSB (a full DMB is enough for the *other*
+The first table of docs/coherency_model.md: a DC captures D and arrives in U at a full DSB (a full DMB is enough for the *other*
 PEs); an IC captures its PE's U and arrives in I at a full DSB. DSB NSH completes for its own PE only. Nothing else does.
 """
 

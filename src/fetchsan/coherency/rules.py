@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a machine's caches do, as data: which step of which architecture moves which view.
 
-`CacheRules` is the behaviour of one CPU's caches (design section 2, clauses 4 and 5); `PORTS` says for each architecture
+`CacheRules` is the behaviour of one CPU's caches (docs/coherency_model.md, clauses 4 and 5); `PORTS` says for each architecture
 which of the four views there are at all and which instruction moves a store from one to the next.
 """
 

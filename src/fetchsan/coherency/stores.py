@@ -2,7 +2,7 @@
 """Stores: what enters D, which of it was seen as it happened, and what frames hold when nobody watched them.
 
 D is memory itself. In a watched frame (it is, or was, executable) every store is announced with its writer; elsewhere D
-is compared with what it last was, whenever something asks (design section 2: "where single stores were not seen").
+is compared with what it last was, whenever something asks (clause 14: "where single stores were not seen").
 """
 
 from __future__ import annotations

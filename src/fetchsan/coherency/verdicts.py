@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which link of the chain is missing: the closed list of finding kinds, the ledger of steps, and how they are told.
 
-`Chain` is the second table of design section 2, read from the top: the first link that the newest store lacks names the kind.
+`Chain` is the second table of docs/coherency_model.md, read from the top: the first link that the newest store lacks
+names the kind.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["Chain", "Judgement", "Kind", "Step", "StepName", "StepState"]
 
 
 class Kind(StrEnum):
-    """The finding's kind (design section 2, second table). Closed: others' scripts test against these strings."""
+    """The finding's kind (docs/coherency_model.md, second table). Closed: others' scripts test against these strings."""
 
     MISSING_DC_CLEAN = "missing-dc-clean"
     MISSING_DSB_AFTER_CLEAN = "missing-dsb-after-clean"

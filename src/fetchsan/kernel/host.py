@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every interaction with the host's files, streams and terminal: one object, a fixed set of operations, recordable.
 
-A second, identical run is fed from the recording of the first (design section 3): `RecordingHost` notes each result,
+A second, identical run is fed from the recording of the first: `RecordingHost` notes each result,
 `ReplayHost` returns them in order and performs nothing. Handles are plain integers; a replay only compares them.
 No operation takes a guest-controlled path of more than one component: `name` arguments are single names, looked up
 beside a directory handle without following links, so neither `..`, links nor races lead out of a granted directory.

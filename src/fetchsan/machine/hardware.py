@@ -70,7 +70,7 @@ class Hardware(Protocol):
     def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
         """Linux's `__sync_icache_dcache` of one frame, before its first executable PTE: the sequence without a CSE.
 
-        Lines that the program wrote and only this made fresh are counted as latent (design section 4, `--kernel-sync`).
+        Lines that the program wrote and only this made fresh are counted as latent (docs/cli.md, `--kernel-sync`).
         """
 
     def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:

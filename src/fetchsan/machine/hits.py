@@ -13,7 +13,7 @@ __all__ = ["Hit"]
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Evidence for one (PE, line, newest store): never reported twice (design 2, last paragraph but one)."""
+    """Evidence for one (PE, line, newest store): never reported twice (docs/coherency_model.md, 2.4)."""
 
     kind: Kind
     pe: int

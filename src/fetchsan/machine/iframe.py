@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """I-frames: the private copies of frames that a PE executes, and everything that is planted in them.
 
-The guest cannot read an I-frame, so whatever is planted there is invisible to it (design section 3):
+The guest cannot read an I-frame, so whatever is planted there is invisible to it:
 
 * a **veil**: a reserved BRK on slots whose next execution we must see (their fetch may be a finding, or clause 7 needs to
   know). Lifted when executed; zero cost until then;

@@ -2,7 +2,7 @@
 """Owns who holds each frame of guest RAM: reference counts, the clean flag, zeroing.
 
 Every leaf PTE holds one reference, and so does every page of the page cache; a page table is held by its tables. The
-clean flag is Linux's PG_dcache_clean: the instruction side has seen what the frame holds (design section 4).
+clean flag is Linux's PG_dcache_clean: the instruction side has seen what the frame holds.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tree that a program sees, put together from what the user granted (design section 4): nothing else of the host."""
+"""The tree that a program sees, put together from what the user granted: nothing else of the host."""
 
 from __future__ import annotations
 
