@@ -308,6 +308,16 @@ def _key(op1: int, crn: int, crm: int, op2: int) -> int:
     return op1 << 12 | crn << 8 | crm << 4 | op2
 
 
+def _pass_or_python(name: str) -> str:
+    """How every filter of system instructions ends: let the engine do it, or ask Python."""
+    return f"""pass:
+  ret i32 0
+python:
+  {_load_pointer(f"python_{name}")}
+  %answer = call i32 %python_{name}(ptr %uc, i32 %reg, ptr %cp, ptr %ctx)
+  ret i32 %answer"""
+
+
 _SYS = f"""
 define i32 @sys(ptr %uc, i32 %reg, ptr %cp, ptr %ctx) {{
 entry:
@@ -328,12 +338,7 @@ quiet:
   br i1 %calm, label %skip, label %python
 skip:
   ret i32 1
-pass:
-  ret i32 0
-python:
-  {_load_pointer("python_sys")}
-  %answer = call i32 %python_sys(ptr %uc, i32 %reg, ptr %cp, ptr %ctx)
-  ret i32 %answer
+{_pass_or_python("sys")}
 }}
 """
 
@@ -353,12 +358,7 @@ isb:
   br i1 %calm, label %skip, label %python
 skip:
   ret i32 1
-pass:
-  ret i32 0
-python:
-  {_load_pointer("python_msr")}
-  %answer = call i32 %python_msr(ptr %uc, i32 %reg, ptr %cp, ptr %ctx)
-  ret i32 %answer
+{_pass_or_python("msr")}
 }}
 """
 
@@ -382,12 +382,7 @@ others:
   %timer_group = and i32 %key, {0xFFF0}
   %is_timer = icmp eq i32 %timer_group, {_key(3, 14, 0, 0)}
   br i1 %is_timer, label %python, label %pass
-pass:
-  ret i32 0
-python:
-  {_load_pointer("python_mrs")}
-  %answer = call i32 %python_mrs(ptr %uc, i32 %reg, ptr %cp, ptr %ctx)
-  ret i32 %answer
+{_pass_or_python("mrs")}
 }}
 """
 
