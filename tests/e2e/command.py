@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 __all__ = [
-    "GUESTS", "Outcome", "build", "environment", "fetchsan", "finding_kinds", "interrupt", "needs_compiler", "qemu", "report",
+    "GUESTS", "PROGRAMS", "TIMEOUT", "Outcome", "build", "environment", "fetchsan", "finding_kinds", "interrupt",
+    "needs_compiler", "qemu", "report",
 ]  # fmt: skip
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
