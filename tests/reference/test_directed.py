@@ -233,3 +233,13 @@ def test_barriers_of_a_line_that_was_stored_to_behind_them_count(
     behind = f"MOV X6, #{P0 & 0xFFFF}\nMOVK X6, #{P0 >> 16}, LSL 16\n{word('X5', NOP)}\nSTR W5, [X6]"
     program = guest(f"{behind}\nSTR W5, [X1]\n{SYNC_F}\nISB\n{CALL_F}\nSVC #0", cpu=cpu)
     assert run(program, "check").found == ()
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a72", "a64fx"])
+@pytest.mark.parametrize("run", [run_reference, run_fast])
+def test_a_store_ahead_is_seen_after_one_behind_in_the_same_line(
+    run: Callable[[Guest, Mode], Outcome], cpu: str
+) -> None:
+    here = f"MOV X6, #{P0 & 0xFFFF}\nMOVK X6, #{P0 >> 16}, LSL 16\n{word('X5', NOP)}"
+    program = guest(f"{here}\nSTR W5, [X6]\nADD X6, X6, #32\nSTR W5, [X6]\nNOP\nMOV W0, #1\nSVC #0", cpu=cpu)
+    assert kinds(run(program, "check").found) == [("missing-dc-clean", 0, 32)]

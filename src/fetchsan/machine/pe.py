@@ -415,9 +415,10 @@ class PE:
             machine.veil(frame, index)
             pc = self.shared.store_pc
             running = self._executing.get(pc & _PAGE_MASK)
-            if running is not None and running.frame == frame and (pc & (_PAGE - 1)) < offset - frame_offset:
-                # The slot lies ahead in the running block, which would run its old translation. Execute the store again
-                # by itself: leaving the block here would lose the rest of an STP or a post-index.
+            if running is not None and running.frame == frame and (pc & (_PAGE - 1)) // line <= index:
+                # The running block may still come to old translations of the line, and to stores to it that nobody would
+                # see now. Execute the store again by itself: leaving the block here would lose the rest of an STP or a
+                # post-index.
                 self.shared.abort_store = 1
                 self.icache.expose(running, pc & (_PAGE - 1))
                 self.engine.set("pc", pc)
