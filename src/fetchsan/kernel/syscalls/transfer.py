@@ -16,6 +16,7 @@ from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.signal_delivery import send_signal
 from fetchsan.kernel.signals import Signal, SignalCode, SignalInfo
 from fetchsan.kernel.vfs.conditions import BrokenPipe, WouldBlock
+from fetchsan.kernel.vfs.flags import O_APPEND
 from fetchsan.kernel.vfs.inode import Inode
 from fetchsan.kernel.vfs.open_file import MAX_OFFSET, OpenFile, RegularFile
 
@@ -131,6 +132,8 @@ def read_into(task: Task, file: OpenFile, segments: Segments, offset: int | None
 def write_from(task: Task, file: OpenFile, segments: Segments, offset: int | None = None) -> int:
     """write(2) and its kin, of as much of `segments` as can be loaded; what was written before an error counts."""
     segments, total = _accessible(segments, task.memory.readable)
+    if offset is not None and isinstance(file, RegularFile) and file.flags & O_APPEND:
+        offset = file.end()  # whatever was asked: pwrite(2), "BUGS"
     if not total:
         return put(task, file, b"", offset)
     done = 0
