@@ -26,9 +26,9 @@ from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
 from fetchsan.kernel.limits import Resource, ResourceLimits
 from fetchsan.kernel.linker.linux_exec import find_program, load_program
-from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import linux_layout
+from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.maps import linux_maps
 from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -162,10 +162,9 @@ class Kernel:
             grants=options.directories,
             owner=(USER_ID, USER_ID),
         )
-        space = AddressSpace(
+        space = LinuxSpace(
             self.hardware,
             sync=options.sync_policy,
-            user=True,
             layout=linux_layout(options.seed),
             page_cache=self.page_cache,
         )

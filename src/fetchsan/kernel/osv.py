@@ -24,8 +24,7 @@ from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import Access, GuestFault, LinuxError
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
 from fetchsan.kernel.linker.osv_object import LINKER, OsvObject, load_object
-from fetchsan.kernel.mmu.address_space import AddressSpace
-from fetchsan.kernel.mmu.layout import osv_layout
+from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.page_cache import MappableInode
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
@@ -83,7 +82,7 @@ class RofsFile:
         raise LinuxError(errno.EROFS)
 
 
-class _KernelSpace(AddressSpace):
+class _KernelSpace(OsvSpace):
     """The address space, with the FAR_EL1 of its PE: at EL1 the kernel's own accesses fault like the application's."""
 
     far = 0
@@ -113,7 +112,7 @@ class OsvKernel:
         self.text_arrived = text_arrived
         self.console = bytearray()
         """What applications wrote."""
-        self.space = _KernelSpace(hardware, sync=sync, user=False, layout=osv_layout())
+        self.space = _KernelSpace(hardware, sync=sync)
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
         self._end: Exited | Aborted | None = None

@@ -17,7 +17,7 @@ from fetchsan.machine.traps import ProcessingElement
 
 if TYPE_CHECKING:
     from fetchsan.kernel.kernel import Kernel
-    from fetchsan.kernel.mmu.address_space import AddressSpace
+    from fetchsan.kernel.mmu.linux_space import LinuxSpace
     from fetchsan.kernel.mmu.user_memory import UserMemory
     from fetchsan.kernel.vfs.context import FileSystemContext
     from fetchsan.kernel.vfs.dentry import Dentry
@@ -64,7 +64,7 @@ class Process:
 
     kernel: Kernel
     pid: int
-    space: AddressSpace
+    space: LinuxSpace
     memory: UserMemory
     files: FdTable
     fs: FileSystemContext
@@ -165,7 +165,7 @@ class Task:
         return self.process.pid
 
     @property
-    def space(self) -> AddressSpace:
+    def space(self) -> LinuxSpace:
         """The address space."""
         return self.process.space
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fetchsan.arch.aarch64.page_table import ACCESSED, PAGE_OR_TABLE
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.mmu import AddressSpace, Frames, PageCache, UserMemory, linux_layout, osv_layout
+from fetchsan.kernel.mmu import Frames, LinuxSpace, OsvSpace, PageCache, UserMemory, linux_layout
 from fetchsan.machine.hardware import Origin, Translation
 from fetchsan.machine.memory import PhysicalMemory
 from fetchsan.machine.walk import walk
@@ -112,8 +113,11 @@ class World:
         self.hardware = RecordingHardware(size)
         self.frames = Frames(self.hardware)
         self.cache = PageCache(self.frames)
-        layout = linux_layout(1) if user else osv_layout()
-        self.space = AddressSpace(self.hardware, sync=sync, user=user, layout=layout, page_cache=self.cache)
+        self.space: Any = (
+            LinuxSpace(self.hardware, sync=sync, layout=linux_layout(1), page_cache=self.cache)
+            if user
+            else OsvSpace(self.hardware, sync=sync, page_cache=self.cache)
+        )
         self.memory = UserMemory(self.space)
 
     def walk(self, virtual: int) -> Translation | None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
-from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.operate import page_down, page_up
+from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.page_cache import MappableInode
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, PERM_EXEC, PERM_READ, PERM_WRITE
@@ -54,7 +54,7 @@ _REFUSED = {
 class OsvObject:
     """An object in memory. `base` is what is added to an address of the file."""
 
-    space: AddressSpace
+    space: OsvSpace
     memory: UserMemory
     path: str
     elf: ElfFile
@@ -112,7 +112,7 @@ class OsvObject:
         return self.memory.read_cstring(self.base + self.dynamic.get(_DT_STRTAB, 0) + offset)
 
 
-def load_object(space: AddressSpace, memory: UserMemory, inode: MappableInode, at: int) -> OsvObject:
+def load_object(space: OsvSpace, memory: UserMemory, inode: MappableInode, at: int) -> OsvObject:
     """Load `inode` at the first suitable address from `at` on (OSv's `load_object` without its dependencies).
 
     Raises NotExecutableError; nothing stays mapped then.
@@ -139,7 +139,7 @@ def load_object(space: AddressSpace, memory: UserMemory, inode: MappableInode, a
         raise
 
 
-def _load_segment(space: AddressSpace, memory: UserMemory, segment: Segment, inode: MappableInode, base: int) -> None:
+def _load_segment(space: OsvSpace, memory: UserMemory, segment: Segment, inode: MappableInode, base: int) -> None:
     """`object::load_segment`: the file's part private, then zeros to the end of its last page, then anonymous memory."""
     perm = sum(right for flag, right in _RIGHTS if segment.flags & flag)
     address = base + segment.address

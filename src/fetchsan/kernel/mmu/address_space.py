@@ -4,26 +4,24 @@
 from __future__ import annotations
 
 import errno
-import itertools
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from fetchsan.kernel.errors import Access, GuestFault, LinuxError
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import Layout
-from fetchsan.kernel.mmu.mman import MAP_TYPE, Map, Prot
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_down, page_up
 from fetchsan.kernel.mmu.operations import DirtyCleaner, Protection, Unpopulate
-from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache, SharedMemory
+from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache
 from fetchsan.kernel.mmu.page_tables import PageTables
 from fetchsan.kernel.mmu.populate import populate_vma
 from fetchsan.kernel.mmu.ports import AARCH64, Port
-from fetchsan.kernel.mmu.providers import AnonymousPages, FilePages, PageProvider, ZeroPages
+from fetchsan.kernel.mmu.providers import AnonymousPages, FilePages, PageProvider
 from fetchsan.kernel.mmu.sync import SYNC_POLICIES
 from fetchsan.kernel.mmu.vma import (
     MMAP_FIXED,
     MMAP_POPULATE,
     MMAP_SHARED,
-    MMAP_STACK,
     PERM_EXEC,
     PERM_READ,
     PERM_WRITE,
@@ -43,44 +41,45 @@ SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
 BUS_ADRERR: Final = 2
 
-# Which rights of a VMA allow an access. Linux's arm64 table makes every page that has any right readable.
-_OSV_ALLOWS: dict[Access, int] = {"read": PERM_READ, "write": PERM_WRITE, "execute": PERM_EXEC}
-_LINUX_ALLOWS: dict[Access, int] = {**_OSV_ALLOWS, "read": PERM_READ | PERM_WRITE | PERM_EXEC}
-
 class AddressSpace:
     """The program's half of the address space.
 
-    `sync` is the kernel's own synchronisation ("osv", "linux", "none"). `user`: pages are EL0's and the semantics are
-    Linux's (shared zero page, merging, TLB flushes without a CSE); else OSv's. The kernel sets `pe` to the PE it runs
-    on before it calls anything here. OutOfMemoryError passes through: it ends the run.
+    Semantics are those of OSv's core/mmu.cc; `LinuxSpace` and `OsvSpace` add what programs call. `sync` is the kernel's
+    own synchronisation ("osv", "linux", "none"). The kernel sets `pe` to the PE it runs on before it calls anything
+    here. OutOfMemoryError passes through: it ends the run.
     """
+
+    user: ClassVar[bool] = False
+    """Whether pages are an unprivileged program's (EL0, ring 3)."""
+    populates_writable: ClassVar[bool] = False
+    """Whether eager population makes private pages as if they were written."""
+    allows: ClassVar[Mapping[Access, int]] = {"read": PERM_READ, "write": PERM_WRITE, "execute": PERM_EXEC}
+    """Which rights of a VMA allow an access: one of them is enough."""
 
     def __init__(
         self,
         hardware: Hardware,
         *,
         sync: str,
-        user: bool,
         layout: Layout,
         page_cache: PageCache | None = None,
         port: Port = AARCH64,
     ) -> None:
         self.hardware = hardware
         self.sync = SYNC_POLICIES[sync]
-        self.user = user
         self.layout = layout
         self.port = port
         self.page_cache = page_cache if page_cache is not None else PageCache(Frames(hardware))
         self.frames = self.page_cache.frames
-        self.tables = PageTables(self.frames, port.page_table, user=user)
+        self.tables = PageTables(self.frames, port.page_table, user=self.user)
         self.vmas = VmaList(layout.limit)
         self.pe = 0
-        self.brk_start = 0
-        self.brk_end = 0
-        self._shared_memories = itertools.count(1)
-        self._anonymous: PageProvider = ZeroPages() if user else AnonymousPages()
+        self._anonymous: PageProvider = self.anonymous_pages()
         self._file_pages = FilePages()
-        self._allows = _LINUX_ALLOWS if user else _OSV_ALLOWS
+
+    def anonymous_pages(self) -> PageProvider:
+        """Where the pages of anonymous memory come from."""
+        return AnonymousPages()
 
     @property
     def root(self) -> int:
@@ -96,8 +95,7 @@ class AddressSpace:
         vma = AnonVma(start, start + size, perm, flags & ~MMAP_FIXED, self._anonymous, name)
         self.add_vma(vma)
         if flags & MMAP_POPULATE:
-            # Linux populates what may be written as if it were (populate_vma_page_range); OSv's pages are writable anyway.
-            self.populate(vma, start, size, write=self.user)
+            self.populate(vma, start, size, write=self.populates_writable)
         return start
 
     def map_file(
@@ -131,105 +129,8 @@ class AddressSpace:
         self.add_vma(vma)
         if flags & MMAP_POPULATE:
             in_file = min(size, max(page_up(inode.size) - offset, 0))
-            self.populate(vma, start, in_file, write=self.user and not vma.shared)
+            self.populate(vma, start, in_file, write=self.populates_writable and not vma.shared)
         return start
-
-    def mmap(
-        self,
-        address: int,
-        length: int,
-        prot: int,
-        flags: int,
-        inode: MappableInode | None = None,
-        offset: int = 0,
-        *,
-        may_write: bool = True,
-    ) -> int:
-        """mmap(2), with Linux's PROT_* and MAP_* bits; `inode` is None for MAP_ANONYMOUS."""
-        size = page_up(length)
-        kind = flags & MAP_TYPE
-        fixed = flags & (Map.FIXED | Map.FIXED_NOREPLACE)
-        if not length or offset % PAGE_SIZE or kind not in (Map.SHARED, Map.PRIVATE, Map.SHARED_VALIDATE):
-            raise LinuxError(errno.EINVAL)
-        if size > self.layout.limit:
-            raise LinuxError(errno.ENOMEM)
-        if offset + size > 1 << 63:
-            raise LinuxError(errno.EOVERFLOW)
-        if fixed and address % PAGE_SIZE:
-            raise LinuxError(errno.EINVAL)
-        populate = flags & (Map.POPULATE | Map.LOCKED) and not flags & Map.NONBLOCK
-        # No huge pages are set aside; and what cannot be resident at once is refused before half of it is.
-        if flags & Map.HUGETLB or (populate and size > self.hardware.memory.size):
-            raise LinuxError(errno.ENOMEM)
-        if flags & Map.FIXED_NOREPLACE and self.vmas.find_intersecting_vmas(address, address + size):
-            raise LinuxError(errno.EEXIST)
-        native = (
-            (MMAP_FIXED if fixed else 0)
-            | (MMAP_POPULATE if populate else 0)
-            | (MMAP_STACK if flags & Map.GROWSDOWN else 0)
-            | (MMAP_SHARED if kind != Map.PRIVATE else 0)
-        )
-        perm = prot & (PERM_READ | PERM_WRITE | PERM_EXEC)
-        if inode is None and native & MMAP_SHARED:
-            inode, offset = SharedMemory(size, next(self._shared_memories)), 0
-        if inode is None:
-            start = self.map_anon(address, size, native, perm)
-        else:
-            start = self.map_file(address, size, native, perm, inode, offset, may_write=may_write)
-        self.merge(start, start + size)
-        return start
-
-    def munmap(self, address: int, length: int) -> None:
-        """munmap(2). OSv, unlike Linux, refuses a range with holes."""
-        size = page_up(length)
-        limit = self.layout.limit
-        if not length or address % PAGE_SIZE or address > limit or size > limit - address:
-            raise LinuxError(errno.EINVAL)
-        if not self.user and not self.vmas.ismapped(address, address + size):
-            raise LinuxError(errno.EINVAL)
-        self.evacuate(address, address + size)
-
-    def mprotect(self, address: int, length: int, prot: int) -> None:
-        """mprotect(2): Linux changes what lies before the first hole, then says ENOMEM; OSv changes nothing."""
-        grows = prot & (Prot.GROWSDOWN | Prot.GROWSUP)
-        perm = prot & ~(Prot.GROWSDOWN | Prot.GROWSUP)
-        if address % PAGE_SIZE or perm & ~(PERM_READ | PERM_WRITE | PERM_EXEC):
-            raise LinuxError(errno.EINVAL)
-        if not length:
-            return
-        start, end = address, address + page_up(length)
-        if grows:
-            vma = self.vmas.find(start)
-            if vma is None:
-                raise LinuxError(errno.ENOMEM)
-            if grows != Prot.GROWSDOWN or not vma.flags & MMAP_STACK:
-                raise LinuxError(errno.EINVAL)
-            start = vma.start
-        mapped = self.vmas.covered_until(start, end)
-        if mapped == end or self.user:
-            self.protect(start, mapped, perm)
-        if mapped < end:
-            raise LinuxError(errno.ENOMEM)
-
-    def start_brk(self, address: int) -> None:
-        """The heap begins at `address`, empty (what execve does)."""
-        self.brk_start = self.brk_end = address
-
-    def brk(self, address: int) -> int:
-        """brk(2) as the kernel has it: the end of the heap, unchanged if the request cannot be met."""
-        if address < self.brk_start or address > self.layout.limit - PAGE_SIZE:
-            return self.brk_end
-        old, new = page_up(self.brk_end), page_up(address)
-        if new < old:
-            self.evacuate(new, old)
-        elif new > old:
-            # One page stays free above the heap, as on Linux.
-            if self.vmas.find_intersecting_vmas(old, new + PAGE_SIZE):
-                return self.brk_end
-            self.map_anon(old, new - old, MMAP_FIXED, PERM_READ | PERM_WRITE, name="[heap]")
-            self.merge(old, new)
-        self.brk_end = address
-        return address
 
     def allocate(self, address: int, size: int, flags: int) -> int:
         """Where a mapping of `size` goes: `address` made free if MMAP_FIXED, else a hole, by the hint if that is one."""
@@ -243,18 +144,7 @@ class AddressSpace:
             return address
         if size > layout.limit - layout.lowest:
             raise LinuxError(errno.ENOMEM)
-        if not layout.top_down:
-            start = self.vmas.find_hole(address or layout.mmap_base, size)
-            if start < layout.lowest:
-                start = self.vmas.find_hole(layout.lowest, size)
-            return start
-        if address:
-            hint = max(page_down(address), layout.lowest)
-            if hint + size <= layout.limit and not self.vmas.find_intersecting_vmas(hint, hint + size):
-                return hint
-        hole = self.vmas.find_hole_below(layout.mmap_base, size, layout.lowest)
-        # Linux falls back to a search upwards from TASK_UNMAPPED_BASE when the area below mmap_base is full.
-        return hole if hole is not None else self.vmas.find_hole(layout.mmap_base, size)
+        return self._find_room(address, size)
 
     def evacuate(self, start: int, end: int) -> int:
         """Unmap whatever lies in [start, end); returns the bytes removed."""
@@ -294,20 +184,7 @@ class AddressSpace:
         self.add_vma(right)
 
     def merge(self, start: int, end: int) -> None:
-        """Join equal neighbours in and around [start, end), as Linux does and OSv does not."""
-        if not self.user:
-            return
-        touching = self.vmas.find_intersecting_vmas(max(start - 1, 0), end + 1)
-        for left, right in itertools.pairwise(touching):
-            if left.end == right.start and right.continues(left):
-                # `right` grows downwards, so that the next pair sees it; pages stay where they are.
-                self.vmas.erase(left)
-                self.vmas.erase(right)
-                if isinstance(left, FileVma) and isinstance(right, FileVma):
-                    right.offset = left.offset
-                    self.page_cache.detach(left)
-                right.start = left.start
-                self.vmas.insert(right)
+        """Join equal neighbours in and around [start, end), where the kernel does such a thing; OSv does not."""
 
     def add_vma(self, vma: Vma) -> None:
         """Put a VMA over free space."""
@@ -323,10 +200,7 @@ class AddressSpace:
 
     def flush_tlb(self) -> None:
         """After a reduction of rights."""
-        if self.user:
-            self.hardware.flush_tlb_linux(self.pe)
-        else:
-            self.hardware.flush_tlb_all(self.pe)
+        self.hardware.flush_tlb_all(self.pe)
 
     # Pages ----------------------------------------------------------------------------------------------------------
 
@@ -336,7 +210,7 @@ class AddressSpace:
         vma = self.vmas.find(virtual)
         if vma is None:
             raise self._fault(virtual, access, SIGSEGV, SEGV_MAPERR)
-        if not vma.perm & self._allows[access]:
+        if not vma.perm & self.allows[access]:
             raise self._fault(virtual, access, SIGSEGV, SEGV_ACCERR)
         page = page_down(virtual)
         if isinstance(vma, FileVma) and vma.file_offset(page) >= vma.inode.size:
@@ -350,7 +224,7 @@ class AddressSpace:
         """The first byte of [start, end) where `access` would be refused; `end` if nowhere. Populates nothing."""
         at = start
         for vma in self.vmas.find_intersecting_vmas(start, end):
-            if vma.start > at or not vma.perm & self._allows[access]:
+            if vma.start > at or not vma.perm & self.allows[access]:
                 break
             at = min(vma.end, end)
             if isinstance(vma, FileVma):
@@ -388,6 +262,12 @@ class AddressSpace:
         self.tables.destroy()
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _find_room(self, address: int, size: int) -> int:
+        start = self.vmas.find_hole(address or self.layout.mmap_base, size)
+        if start < self.layout.lowest:
+            start = self.vmas.find_hole(self.layout.lowest, size)
+        return start
 
     def _over_file_pages(self, op: DirtyCleaner | Unpopulate, vma: FileVma, first: int, last: int) -> None:
         start = max(vma.start, vma.start + first * PAGE_SIZE - vma.offset)

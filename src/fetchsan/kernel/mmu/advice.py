@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.mman import Madvise, Msync
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import CollectLeaves, Unpopulate
@@ -16,26 +16,26 @@ from fetchsan.kernel.mmu.vma import PERM_WRITE, FileVma, Vma
 
 __all__ = ["madvise", "mincore", "msync"]
 
-_Advice = Callable[[AddressSpace, Vma, int, int], None]
+_Advice = Callable[[LinuxSpace, Vma, int, int], None]
 
 
-def _nothing(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+def _nothing(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """Advice about what has no effect that a program could see."""
 
 
-def _drop(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+def _drop(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_DONTNEED: private pages are lost, shared ones come back from the page cache."""
     operate_range(Unpopulate(space), start, end - start)
 
 
-def _free(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+def _free(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_FREE: the kernel may drop the pages at any time, so it does now. Anonymous private memory only."""
     if isinstance(vma, FileVma):
         raise LinuxError(errno.EINVAL)
     _drop(space, vma, start, end)
 
 
-def _remove(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+def _remove(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_REMOVE: punch a hole into what is behind a shared writable mapping; here only shared memory has holes."""
     if not isinstance(vma, FileVma) or not vma.shared:
         raise LinuxError(errno.EINVAL)
@@ -47,14 +47,14 @@ def _remove(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
     space.page_cache.punch_hole(vma.inode, first, first + (end - start) // PAGE_SIZE)
 
 
-def _wipe(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+def _wipe(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_WIPEONFORK: Linux refuses it for files and shared memory."""
     if isinstance(vma, FileVma):
         raise LinuxError(errno.EINVAL)
 
 
 def _populate(write: bool) -> _Advice:
-    def populate(space: AddressSpace, vma: Vma, start: int, end: int) -> None:
+    def populate(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
         if end - start > space.hardware.memory.size:
             raise LinuxError(errno.ENOMEM)
         if not vma.perm or (write and not vma.perm & PERM_WRITE):
@@ -78,7 +78,7 @@ _ADVICE: dict[int, _Advice] = {
 }
 
 
-def madvise(space: AddressSpace, address: int, length: int, advice: int) -> None:
+def madvise(space: LinuxSpace, address: int, length: int, advice: int) -> None:
     """Linux's madvise: acts on what is mapped, then says ENOMEM if something was not."""
     if advice not in _ADVICE or address % PAGE_SIZE or address + page_up(length) >= 1 << 64:
         raise LinuxError(errno.EINVAL)
@@ -91,7 +91,7 @@ def madvise(space: AddressSpace, address: int, length: int, advice: int) -> None
         raise LinuxError(errno.ENOMEM)
 
 
-def msync(space: AddressSpace, address: int, length: int, flags: int) -> None:
+def msync(space: LinuxSpace, address: int, length: int, flags: int) -> None:
     """Linux's msync: with MS_SYNC, what was stored through shared mappings is in the file afterwards."""
     both = Msync.ASYNC | Msync.SYNC
     if flags & ~(both | Msync.INVALIDATE) or flags & both == both or address % PAGE_SIZE:
@@ -110,7 +110,7 @@ def msync(space: AddressSpace, address: int, length: int, flags: int) -> None:
         raise LinuxError(errno.ENOMEM)
 
 
-def mincore(space: AddressSpace, address: int, pages: int) -> bytes:
+def mincore(space: LinuxSpace, address: int, pages: int) -> bytes:
     """One byte a page, 1 if it is in memory. ENOMEM if some page is not mapped."""
     end = address + pages * PAGE_SIZE
     if not space.vmas.ismapped(address, end):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.mman import Mremap
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unhook
@@ -16,7 +16,7 @@ from fetchsan.kernel.mmu.vma import MMAP_FIXED, PERM_EXEC, Vma
 __all__ = ["mremap"]
 
 
-def mremap(space: AddressSpace, address: int, old_length: int, new_length: int, flags: int, target: int) -> int:
+def mremap(space: LinuxSpace, address: int, old_length: int, new_length: int, flags: int, target: int) -> int:
     """Linux's mremap. `target` counts only with MREMAP_FIXED (a hint with MREMAP_DONTUNMAP)."""
     old_size, new_size = page_up(old_length), page_up(new_length)
     limit = space.layout.limit
@@ -61,7 +61,7 @@ def _check_flags(address: int, old_size: int, new_size: int, flags: int) -> None
         raise LinuxError(errno.EINVAL)
 
 
-def _grow(space: AddressSpace, vma: Vma, extra: int) -> bool:
+def _grow(space: LinuxSpace, vma: Vma, extra: int) -> bool:
     """Extend `vma` at its end, if nothing is there."""
     end = vma.end
     if end + extra > space.layout.limit or space.vmas.find_intersecting_vmas(end, end + extra):
@@ -71,7 +71,7 @@ def _grow(space: AddressSpace, vma: Vma, extra: int) -> bool:
     return True
 
 
-def _place(space: AddressSpace, vma: Vma, address: int, size: int, flags: int, target: int) -> int:
+def _place(space: LinuxSpace, vma: Vma, address: int, size: int, flags: int, target: int) -> int:
     """A VMA of `size` that shows what `vma` shows from `address` on; returns where."""
     fixed = flags & Mremap.FIXED
     start = space.allocate(target, size, MMAP_FIXED if fixed else 0)
@@ -82,7 +82,7 @@ def _place(space: AddressSpace, vma: Vma, address: int, size: int, flags: int, t
 
 
 def _move(
-    space: AddressSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
+    space: LinuxSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
 ) -> int:
     if new_size < old_size:
         space.evacuate(address + new_size, address + old_size)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns the address space of a Linux process: mmap(2), munmap(2), mprotect(2), brk(2) as Linux has them.
+
+Over OSv's VMAs, what Linux programs rely on: partial munmap, merging, the search from the top, the shared page of zeros,
+TLB flushes without a CSE, pages that are readable whatever right they have.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Mapping
+from typing import ClassVar
+
+from fetchsan.kernel.errors import Access, LinuxError
+from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.layout import Layout
+from fetchsan.kernel.mmu.mman import MAP_TYPE, Map, Prot
+from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
+from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache, SharedMemory
+from fetchsan.kernel.mmu.ports import AARCH64, Port
+from fetchsan.kernel.mmu.providers import PageProvider, ZeroPages
+from fetchsan.kernel.mmu.vma import (
+    MMAP_FIXED,
+    MMAP_POPULATE,
+    MMAP_SHARED,
+    MMAP_STACK,
+    PERM_EXEC,
+    PERM_READ,
+    PERM_WRITE,
+    FileVma,
+)
+from fetchsan.machine.hardware import Hardware
+
+__all__ = ["LinuxSpace"]
+
+_ANY_RIGHT = PERM_READ | PERM_WRITE | PERM_EXEC
+
+
+class LinuxSpace(AddressSpace):
+    """The address space of one process under the Linux ABI."""
+
+    user: ClassVar[bool] = True
+    populates_writable: ClassVar[bool] = True  # populate_vma_page_range
+    # Linux's arm64 and x86-64 tables make every page that has any right readable.
+    allows: ClassVar[Mapping[Access, int]] = {"read": _ANY_RIGHT, "write": PERM_WRITE, "execute": PERM_EXEC}
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        *,
+        sync: str,
+        layout: Layout,
+        page_cache: PageCache | None = None,
+        port: Port = AARCH64,
+    ) -> None:
+        super().__init__(hardware, sync=sync, layout=layout, page_cache=page_cache, port=port)
+        self.brk_start = 0
+        self.brk_end = 0
+        self._shared_memories = itertools.count(1)
+
+    def anonymous_pages(self) -> PageProvider:
+        """Reads share one page of zeros."""
+        return ZeroPages()
+
+    def flush_tlb(self) -> None:
+        """After a reduction of rights: no CSE."""
+        self.hardware.flush_tlb_linux(self.pe)
+
+    def mmap(
+        self,
+        address: int,
+        length: int,
+        prot: int,
+        flags: int,
+        inode: MappableInode | None = None,
+        offset: int = 0,
+        *,
+        may_write: bool = True,
+    ) -> int:
+        """mmap(2), with Linux's PROT_* and MAP_* bits; `inode` is None for MAP_ANONYMOUS."""
+        size = page_up(length)
+        kind = flags & MAP_TYPE
+        fixed = flags & (Map.FIXED | Map.FIXED_NOREPLACE)
+        if not length or offset % PAGE_SIZE or kind not in (Map.SHARED, Map.PRIVATE, Map.SHARED_VALIDATE):
+            raise LinuxError(errno.EINVAL)
+        if size > self.layout.limit:
+            raise LinuxError(errno.ENOMEM)
+        if offset + size > 1 << 63:
+            raise LinuxError(errno.EOVERFLOW)
+        if fixed and address % PAGE_SIZE:
+            raise LinuxError(errno.EINVAL)
+        populate = flags & (Map.POPULATE | Map.LOCKED) and not flags & Map.NONBLOCK
+        # No huge pages are set aside; and what cannot be resident at once is refused before half of it is.
+        if flags & Map.HUGETLB or (populate and size > self.hardware.memory.size):
+            raise LinuxError(errno.ENOMEM)
+        if flags & Map.FIXED_NOREPLACE and self.vmas.find_intersecting_vmas(address, address + size):
+            raise LinuxError(errno.EEXIST)
+        native = (
+            (MMAP_FIXED if fixed else 0)
+            | (MMAP_POPULATE if populate else 0)
+            | (MMAP_STACK if flags & Map.GROWSDOWN else 0)
+            | (MMAP_SHARED if kind != Map.PRIVATE else 0)
+        )
+        perm = prot & (PERM_READ | PERM_WRITE | PERM_EXEC)
+        if inode is None and native & MMAP_SHARED:
+            inode, offset = SharedMemory(size, next(self._shared_memories)), 0
+        if inode is None:
+            start = self.map_anon(address, size, native, perm)
+        else:
+            start = self.map_file(address, size, native, perm, inode, offset, may_write=may_write)
+        self.merge(start, start + size)
+        return start
+
+    def munmap(self, address: int, length: int) -> None:
+        """munmap(2): holes are no error."""
+        size = page_up(length)
+        limit = self.layout.limit
+        if not length or address % PAGE_SIZE or address > limit or size > limit - address:
+            raise LinuxError(errno.EINVAL)
+        self.evacuate(address, address + size)
+
+    def mprotect(self, address: int, length: int, prot: int) -> None:
+        """mprotect(2): what lies before the first hole is changed, then the hole is ENOMEM."""
+        grows = prot & (Prot.GROWSDOWN | Prot.GROWSUP)
+        perm = prot & ~(Prot.GROWSDOWN | Prot.GROWSUP)
+        if address % PAGE_SIZE or perm & ~(PERM_READ | PERM_WRITE | PERM_EXEC):
+            raise LinuxError(errno.EINVAL)
+        if not length:
+            return
+        start, end = address, address + page_up(length)
+        if grows:
+            vma = self.vmas.find(start)
+            if vma is None:
+                raise LinuxError(errno.ENOMEM)
+            if grows != Prot.GROWSDOWN or not vma.flags & MMAP_STACK:
+                raise LinuxError(errno.EINVAL)
+            start = vma.start
+        mapped = self.vmas.covered_until(start, end)
+        self.protect(start, mapped, perm)
+        if mapped < end:
+            raise LinuxError(errno.ENOMEM)
+
+    def start_brk(self, address: int) -> None:
+        """The heap begins at `address`, empty (what execve does)."""
+        self.brk_start = self.brk_end = address
+
+    def brk(self, address: int) -> int:
+        """brk(2) as the kernel has it: the end of the heap, unchanged if the request cannot be met."""
+        if address < self.brk_start or address > self.layout.limit - PAGE_SIZE:
+            return self.brk_end
+        old, new = page_up(self.brk_end), page_up(address)
+        if new < old:
+            self.evacuate(new, old)
+        elif new > old:
+            # One page stays free above the heap, as on Linux.
+            if self.vmas.find_intersecting_vmas(old, new + PAGE_SIZE):
+                return self.brk_end
+            self.map_anon(old, new - old, MMAP_FIXED, PERM_READ | PERM_WRITE, name="[heap]")
+            self.merge(old, new)
+        self.brk_end = address
+        return address
+
+    def merge(self, start: int, end: int) -> None:
+        """Join equal neighbours in and around [start, end)."""
+        touching = self.vmas.find_intersecting_vmas(max(start - 1, 0), end + 1)
+        for left, right in itertools.pairwise(touching):
+            if left.end == right.start and right.continues(left):
+                # `right` grows downwards, so that the next pair sees it; pages stay where they are.
+                self.vmas.erase(left)
+                self.vmas.erase(right)
+                if isinstance(left, FileVma) and isinstance(right, FileVma):
+                    right.offset = left.offset
+                    self.page_cache.detach(left)
+                right.start = left.start
+                self.vmas.insert(right)
+
+    def _find_room(self, address: int, size: int) -> int:
+        layout = self.layout
+        if address:
+            hint = max(page_down(address), layout.lowest)
+            if hint + size <= layout.limit and not self.vmas.find_intersecting_vmas(hint, hint + size):
+                return hint
+        hole = self.vmas.find_hole_below(layout.mmap_base, size, layout.lowest)
+        # Linux falls back to a search upwards from TASK_UNMAPPED_BASE when the area below mmap_base is full.
+        return hole if hole is not None else self.vmas.find_hole(layout.mmap_base, size)
