@@ -18,7 +18,7 @@ from fetchsan.kernel.vfs.open_file import OpenFile
 if TYPE_CHECKING:
     from fetchsan.kernel.vfs.dentry import Dentry
 
-__all__ = ["CaptureFile", "HostStream", "open_standard_streams", "open_terminal"]
+__all__ = ["CaptureFile", "CaptureInode", "HostStream", "open_standard_streams", "open_terminal"]
 
 _LARGEST_TRANSFER = 1 << 20
 _LARGEST_CAPTURE = 1 << 28  # a guest that prints for ever must not take all memory of the caller

@@ -8,78 +8,45 @@ end = kernel.run_application(pe, RofsFile("/tst-hello.so", data), ["tst-hello.so
 
 The kernel's own text is this Python, so it needs no caches; what it does to memory on the application's behalf goes
 through VMAs, page faults and `populate_vma` like everything else. There is one application at a time, and no libc:
-an application reaches the kernel by SVC, which OSv has answered since 2022.
+an application reaches the kernel by SVC, which OSv has answered since 2022 (`calls`).
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
 from fetchsan.errors import NotExecutableError
-from fetchsan.kernel.errors import Access, GuestFault, LinuxError
+from fetchsan.kernel.clock import Clock
+from fetchsan.kernel.errors import Access, GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
 from fetchsan.kernel.linker.osv_object import LINKER, OsvObject, load_object
+from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
-from fetchsan.kernel.mmu.page_cache import MappableInode
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
 from fetchsan.kernel.options import SyncPolicy
+from fetchsan.kernel.osv import file_calls, memory_calls, process_calls  # noqa: F401  (each declares its calls)
+from fetchsan.kernel.osv.calls import ABIS, make_call
+from fetchsan.kernel.osv.image import Image, RofsFile, open_console
+from fetchsan.kernel.osv.thread import Aborted, Application, Thread
 from fetchsan.kernel.signal_frame import GENERAL_REGISTERS
 from fetchsan.kernel.signals import Signal
 from fetchsan.kernel.task import Exited
 from fetchsan.machine.hardware import Hardware, Origin
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
-__all__ = ["Aborted", "OsvKernel", "RofsFile"]
+__all__ = ["OsvKernel"]
 
 _STACK_SIZE: Final = 1 << 20  # a pthread's, populated when it is made (OSv #143)
 _KERNEL_TEXT: Final = 0x4008_0000
 """`kernel_base`: where main() returns to. Nothing is mapped there for the guest: the fetch comes here instead."""
-_SYS_WRITE, _SYS_EXIT_GROUP = 64, 94
-_STDOUT, _STDERR = 1, 2
 
 # Of the exceptions that come through `exception`, those that write FAR_EL1 (Arm ARM, "FAR_EL1"). EC=0 does not.
 _UPDATE_FAR = frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME})
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """OSv halted: `report` is what it printed, `exception` the exception that it could not handle."""
-
-    exception: CPUException
-    report: str
-
-
-class RofsFile:
-    """A file of OSv's read-only file system image."""
-
-    dev = 1
-
-    def __init__(self, path: str, data: bytes, ino: int = 1) -> None:
-        self.path = path
-        self.ino = ino
-        self._data = data
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        return ("rofs", self.ino)
-
-    @property
-    def size(self) -> int:
-        return len(self._data)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes."""
-        return self._data[offset : offset + size]
-
-    def write_at(self, offset: int, data: bytes) -> int:
-        """Refused."""
-        raise LinuxError(errno.EROFS)
 
 
 class _KernelSpace(OsvSpace):
@@ -93,7 +60,7 @@ class _KernelSpace(OsvSpace):
 
 
 class OsvKernel:
-    """Implements machine.traps.TrapHandler for one PE.
+    """Implements machine.traps.TrapHandler. `files` are what the image holds beside the applications.
 
     `sync` is "none" (before the patch of 2020) or "osv" (after it). `text_arrived(physical, virtual)` is called when a page
     fault of a fetch has been served, with the frame and its page: where a model of caches gets to act.
@@ -104,6 +71,7 @@ class OsvKernel:
         hardware: Hardware,
         *,
         sync: SyncPolicy,
+        files: Iterable[RofsFile] = (),
         symbolise: Symbolise = lambda address: "",
         text_arrived: Callable[[int, int], None] = lambda physical, virtual: None,
     ) -> None:
@@ -111,33 +79,53 @@ class OsvKernel:
         self.symbolise = symbolise
         self.text_arrived = text_arrived
         self.console = bytearray()
-        """What applications wrote."""
+        """What applications wrote, and what the kernel said beside it."""
+        self.clock = Clock()
         self.space = _KernelSpace(hardware, sync=sync)
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
+        self.image = Image(self.clock.realtime_ns, lambda: procfs_maps(self.space).encode("utf-8", "surrogateescape"))
+        for file in files:
+            self.image.add(file)
+        self.application = Application()
+        self._abi = ABIS[self.space.port.name]
+        self._threads: dict[int, Thread] = {}  # by PE
+        self._unimplemented: set[int] = set()  # system calls that were named already
         self._end: Exited | Aborted | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the application is over."""
+        return self._end is not None
+
     def boot(self, pe: ProcessingElement) -> None:
-        """Give `pe` the page tables."""
+        """Give `pe` the page tables, and a thread to run."""
+        self._threads[pe.index] = Thread(self, pe)
         self.hardware.set_translation_root(pe.index, self.space.root)
 
-    def run_application(self, pe: ProcessingElement, file: MappableInode, argv: Sequence[str]) -> Exited | Aborted:
+    def run_application(self, pe: ProcessingElement, file: RofsFile, argv: Sequence[str]) -> Exited | Aborted:
         """Load `file`, call its main(), and when it has exited unmap it, so that its frames are free again.
 
         Raises NotExecutableError. After `Aborted` the machine has halted and everything is as it was.
         """
         self.space.pe = pe.index
         self.memory.origin = Origin(None, LINKER)
+        self.image.add(file)
         loaded = load_object(self.space, self.memory, file, self._next_address)
         self._next_address = loaded.end
         stack = self.space.map_anon(0, _STACK_SIZE, MMAP_POPULATE | MMAP_STACK, PERM_READ | PERM_WRITE, name="[stack]")
         self._enter(pe, loaded, stack + _STACK_SIZE, argv)
         self._end = None
+        for descriptor in range(3):
+            self.application.files.place(descriptor, open_console(self.console))
         pe.run()
         end = self._end
         assert end is not None, "the PE stops only when the application has ended"
         if isinstance(end, Exited):
-            self.space.munmap(stack, _STACK_SIZE)
+            self.application.files.close_all()
+            self.application = Application()
+            self._threads = {index: Thread(self, thread.pe) for index, thread in self._threads.items()}
+            self.space.evacuate(stack, stack + _STACK_SIZE)
             loaded.unload()
         return end
 
@@ -165,31 +153,24 @@ class OsvKernel:
         """SVC: a CSE, twice (entry and return)."""
         self.hardware.context_synchronise(pe.index)
         try:
-            number, *arguments = pe.get_many(("x8", "x0", "x1", "x2"))
-            if number == _SYS_EXIT_GROUP:
-                self._stop(pe, Exited(arguments[0] & 0xFF))
-                return
-            result = self._write(*arguments) if number == _SYS_WRITE else -errno.ENOSYS
-            pe.set("x0", result & 0xFFFF_FFFF_FFFF_FFFF)
+            self.clock.tick()
+            self.space.pe = pe.index
+            make_call(self._threads[pe.index], self._abi)
         except Exception as error:
             pe.fail(error)
+        self.hardware.context_synchronise(pe.index)
 
-    def _write(self, descriptor: int, buffer: int, size: int) -> int:
-        if descriptor not in (_STDOUT, _STDERR):
-            return -errno.EBADF
-        try:
-            self.console += self.memory.read(buffer, size)
-        except GuestFault:
-            return -errno.EFAULT
-        except LinuxError as error:
-            return -error.errno
-        return size
+    def unimplemented(self, name: str, number: int) -> None:
+        """A system call that there is no function for: named once."""
+        if number not in self._unimplemented:
+            self._unimplemented.add(number)
+            self.console += f"syscall(): unimplemented system call {name} ({number})\n".encode()
 
     def page_fault(self, pe: ProcessingElement, virtual: int, access: Literal["read", "write", "execute"]) -> bool:
         """`vm_fault`. No CSE for fetches (coherency model, rule 12)."""
         try:
             if access == "execute" and virtual == _KERNEL_TEXT:
-                self._stop(pe, Exited(pe.get("x0") & 0xFF))
+                self.end(pe, Exited(pe.get("x0") & 0xFF))
                 return False
             try:
                 self.space.fault(pe.index, virtual, access)
@@ -219,11 +200,12 @@ class OsvKernel:
         *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
         state = RegisterDump(tuple(general), sp, exception.pc, pstate)
         trace = backtrace(exception.pc, general, self.memory.read_u64)
-        self._stop(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name)))
+        self.end(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name)))
 
     def _name(self, address: int) -> str:
         return "run_main+0x0 (kernel)" if address == _KERNEL_TEXT else self.symbolise(address)
 
-    def _stop(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
+    def end(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
+        """The application is over (or the machine halted)."""
         self._end = end
         pe.stop()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns what the kernel knows of a running application: its threads, one on each PE, and how it may end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fetchsan.kernel.signals import AlternateStack, SignalAction
+from fetchsan.kernel.vfs.fd_table import FdTable
+from fetchsan.machine.traps import CPUException, ProcessingElement
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.mmu.osv_space import OsvSpace
+    from fetchsan.kernel.mmu.user_memory import UserMemory
+    from fetchsan.kernel.osv.kernel import OsvKernel
+
+__all__ = ["Aborted", "Application", "Thread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """OSv halted: `report` is what it printed, `exception` the exception that it could not handle."""
+
+    exception: CPUException
+    report: str
+
+
+@dataclass(slots=True)
+class Application:
+    """What the threads of the application share. OSv keeps these for the whole machine: there is one application."""
+
+    files: FdTable = field(default_factory=FdTable)
+    actions: dict[int, SignalAction] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Thread:
+    """One thread of the application, running on one PE."""
+
+    kernel: OsvKernel
+    pe: ProcessingElement
+    signal_mask: int = 0
+    alternate_stack: AlternateStack = field(default_factory=AlternateStack)
+
+    # The names by which system calls reach what they need.
+    @property
+    def space(self) -> OsvSpace:
+        """The address space."""
+        return self.kernel.space
+
+    @property
+    def memory(self) -> UserMemory:
+        """Memory as the kernel reads and writes it on the application's behalf."""
+        return self.kernel.memory
+
+    @property
+    def application(self) -> Application:
+        """The application."""
+        return self.kernel.application
+
+    @property
+    def files(self) -> FdTable:
+        """Open file descriptors."""
+        return self.kernel.application.files
