@@ -67,6 +67,15 @@ def _application(name: str, number: int) -> Program:
     return Program(f"{folder}/{name}.so", (f"{folder}/application.c", f"{folder}/work.S"), flags, text_apart=True)
 
 
+def _hole(name: str, *sources: str, flags: tuple[str, ...] = (), text_apart: bool = True) -> Program:
+    """An application of the osv-holes scenario."""
+    folder = "src/fetchsan/scenarios/guests"
+    flags = (*_APPLICATION, f'-DNAME="{name}"', f"-Wl,-soname,{name}.so", *flags)
+    paths = tuple(f"{folder}/{source}" for source in sources)
+    return Program(f"{folder}/{name}.so", paths, flags, ("-lgcc",), text_apart=text_apart)
+
+
+_TAIL_LAYOUT = ("-Wl,-T,src/fetchsan/scenarios/guests/tail.ld", "-Wl,--no-warn-rwx-segments")
 _VARIANTS = tuple(
     f"guests/maintenance/{name}"
     for name in (
@@ -88,6 +97,12 @@ PROGRAMS = (
     _freestanding("benchmarks/guests/rewriter", "benchmarks/guests/rewriter.c"),
     _application("tst-hello", 1),
     _application("tst-other", 2),
+    _hole("tst-mprotect", "mprotect.c"),
+    _hole("tst-textrel", "textrel.c", "relocated.S", flags=("-Wl,-z,notext",)),
+    _hole("tst-bss-tail", "bss_tail.c", "tail.S", flags=_TAIL_LAYOUT, text_apart=False),
+    _hole("tst-plugin", "plugin.S"),
+    _hole("tst-alias", "alias.c"),
+    _hole("tst-two-cpus", "two_cpus.c", "two_cpus_code.S"),
 )
 
 

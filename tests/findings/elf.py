@@ -25,6 +25,7 @@ class Segment:
     virtual: int
     offset: int
     size: int
+    bss: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,6 @@ def elf(
         "<HHIQQQIHHHHHH", 3, 183, 1, 0, 64, start + len(data), 0, 64, 56, len(segments), 64, len(headers), len(headers) - 1
     )
     programs = b"".join(
-        struct.pack("<IIQQQQQQ", PT_LOAD, 5, s.offset, s.virtual, s.virtual, s.size, s.size, 4096) for s in segments
+        struct.pack("<IIQQQQQQ", PT_LOAD, 5, s.offset, s.virtual, s.virtual, s.size, s.size + s.bss, 4096) for s in segments
     )
     return header + programs + data + b"".join(headers)

@@ -112,6 +112,13 @@ def test_an_array_in_bss_has_its_symbol() -> None:
     assert (found.symbol, found.offset, found.object) == ("page", 0x10, "/usr/bin/demo")
 
 
+def test_bss_that_begins_in_the_files_last_page_has_its_symbol() -> None:
+    array = Symbol("small", 0x1600, 0x40, STT_OBJECT, section=2)
+    content = elf([TEXT, Section(".bss", 0x1600, 0x40, SHT_NOBITS)], [array], [Segment(0x1000, 0x200, 0x600, bss=0x40)])
+    found = symboliser(content).locate(BASE + 0x810)
+    assert (found.symbol, found.offset) == ("small", 0x10)
+
+
 def test_memory_after_a_gap_is_not_taken_for_bss() -> None:
     rows = [MappedRange(BASE, BASE + 0x1000, "/usr/bin/demo", 0x200, "r-xp"), MappedRange(BASE + 0x2000, BASE + 0x4000)]
     assert symboliser(rows=rows).locate(BASE + 0x2010).symbol is None

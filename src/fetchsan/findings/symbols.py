@@ -21,6 +21,7 @@ __all__ = ["MappedRange", "Symboliser"]
 _SYMBOL = struct.Struct("<IBBHQQ")
 _CODE_LIKE = {0, 1, 2, 10}  # STT_NOTYPE (assembler labels), OBJECT (code written into arrays), FUNC, GNU_IFUNC
 _SHN_LORESERVE = 0xFF00
+_PAGE = 4096
 # How far back to look for a symbol that reaches over its successor (aliases, labels inside functions).
 _NEIGHBOURS = 16
 
@@ -47,6 +48,13 @@ class _Segment:
     virtual: int
     offset: int
     file_size: int
+    memory_size: int
+
+    @property
+    def end_in_page(self) -> int:
+        """Where in the file its .bss, or the page that .bss begins in, would end."""
+        end = self.offset + self.file_size
+        return min(self.offset + self.memory_size, -(-end // _PAGE) * _PAGE)
 
 
 @dataclass(slots=True)
@@ -60,6 +68,9 @@ class _Object:
         """The ELF address of a byte of the file."""
         for segment in self.segments:
             if segment.offset <= file_offset < segment.offset + segment.file_size:
+                return segment.virtual + file_offset - segment.offset
+        for segment in self.segments:  # what lies there in the file was zeroed: it is the beginning of .bss
+            if segment.offset + segment.file_size <= file_offset < segment.end_in_page:
                 return segment.virtual + file_offset - segment.offset
         return None
 
@@ -84,7 +95,7 @@ def _parse(data: bytes) -> _Object:
         if elf.elfclass != 64 or not elf.little_endian:
             return parsed
         parsed.segments = [
-            _Segment(segment["p_vaddr"], segment["p_offset"], segment["p_filesz"])
+            _Segment(segment["p_vaddr"], segment["p_offset"], segment["p_filesz"], segment["p_memsz"])
             for segment in elf.iter_segments("PT_LOAD")
         ]
         table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")

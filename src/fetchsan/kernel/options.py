@@ -9,7 +9,7 @@ from typing import Literal
 
 __all__ = ["DirectoryGrant", "KernelOptions", "KernelSync", "Linker", "SyncPolicy"]
 
-SyncPolicy = Literal["osv", "linux", "none"]
+SyncPolicy = Literal["osv", "linux", "none", "complete"]
 KernelSync = Literal["auto", "osv", "linux", "none"]
 Linker = Literal["guest", "osv"]
 

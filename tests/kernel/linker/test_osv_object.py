@@ -17,9 +17,12 @@ from fetchsan.kernel.osv import OsvKernel, RofsFile
 from fetchsan.machine.machine import Machine
 from fetchsan.machine.memory import PhysicalMemory
 
-IMAGE = files("fetchsan.scenarios").joinpath("guests", "tst-hello.so").read_bytes()
+GUESTS = files("fetchsan.scenarios").joinpath("guests")
+IMAGE, TEXTREL, BSS_TAIL = (GUESTS.joinpath(f"tst-{name}.so").read_bytes() for name in ("hello", "textrel", "bss-tail"))
 PROGRAM_BASE = 0x1000_0000_0000
 VERDICTS, MAIN, DYNAMIC = 0x7EB0, 0x1000, 0x6EC0  # addresses of two symbols, and where in the file the dynamic table lies
+RELOCATION, RELOCATED, RELOCATED_CODE_SYMBOL = 0x2D0, 0x10C0, 0x278  # in tst-textrel.so
+TAIL = 0x3004  # in tst-bss-tail.so
 PT_DYNAMIC_ROW, PT_RELRO_ROW = 64 + 4 * 56, 64 + 7 * 56
 
 
@@ -92,7 +95,7 @@ def test_unloading_gives_every_frame_back(loader: Loader) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "what"),
-    [(1, "DT_NEEDED"), (12, "DT_INIT"), (22, "DT_TEXTREL"), (23, "DT_JMPREL"), (25, "DT_INIT_ARRAY"), (36, "DT_RELR")],
+    [(1, "DT_NEEDED"), (12, "DT_INIT"), (23, "DT_JMPREL"), (25, "DT_INIT_ARRAY"), (36, "DT_RELR")],
 )
 def test_what_it_cannot_do_is_refused_by_name(loader: Loader, tag: int, what: str) -> None:
     assert f"({what})" in loader.reason(with_tag(tag))
@@ -116,7 +119,42 @@ def test_no_dynamic_section(loader: Loader) -> None:
 
 
 def test_another_relocation_type_is_named(loader: Loader) -> None:
-    assert "type 257" in loader.reason(patched(0x2A8, struct.pack("<Q", 257)))
+    assert "type 1024" in loader.reason(patched(0x2A8, struct.pack("<Q", 1024)))
+
+
+def test_a_relocation_against_a_symbol_that_nothing_provides_names_it(loader: Loader) -> None:
+    image = bytearray(TEXTREL)
+    struct.pack_into("<H", image, RELOCATED_CODE_SYMBOL + 6, 0)  # st_shndx: undefined
+    assert loader.reason(bytes(image)) == "needs the symbol relocated_code, which nothing provides"
+
+
+def test_a_weak_symbol_that_nothing_provides_is_zero(loader: Loader) -> None:
+    image = bytearray(TEXTREL)
+    struct.pack_into("<BBHQ", image, RELOCATED_CODE_SYMBOL + 4, 2 << 4, 0, 0, 0)
+    loader.load(bytes(image))
+    assert loader.kernel.memory.read_u64(PROGRAM_BASE + RELOCATED) == 0
+
+
+def test_an_absolute_symbol_does_not_move_with_its_object(loader: Loader) -> None:
+    loader.load(TEXTREL)
+    assert loader.kernel.memory.read_u64(PROGRAM_BASE + RELOCATED) == 0xD65F03C0_52800540
+
+
+def test_a_symbol_of_the_object_moves_with_it(loader: Loader) -> None:
+    image = bytearray(TEXTREL)
+    struct.pack_into("<Q", image, RELOCATION + 8, 3 << 32 | 257)  # against main()
+    loader.load(bytes(image))
+    assert loader.kernel.memory.read_u64(PROGRAM_BASE + RELOCATED) == PROGRAM_BASE + MAIN
+
+
+def test_text_with_relocations_is_read_only_again_afterwards(loader: Loader) -> None:
+    loader.load(TEXTREL)
+    assert loader.rights() == [(0, 0x1000, 1), (0x1000, 0x2000, 5), (0x2000, 0x3000, 1), (0x3000, 0x4000, 1)]
+
+
+def test_what_follows_a_segment_in_its_file_is_zeroed(loader: Loader) -> None:
+    loader.load(BSS_TAIL)
+    assert (BSS_TAIL[TAIL : TAIL + 4], loader.kernel.memory.read_u32(PROGRAM_BASE + TAIL)) == (b"\x20\0\x80\x52", 0)
 
 
 def test_a_relocation_outside_the_object_names_the_address(loader: Loader) -> None:

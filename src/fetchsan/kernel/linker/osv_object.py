@@ -2,8 +2,9 @@
 """Owns one shared object that the kernel loads itself, OSv's way: mapped on VMAs, relocated by stores, looked up by name.
 
 A thin slice of OSv's `elf::object` (core/elf.cc): what an object without dependencies needs. What it has and this cannot
-do is refused with its name, never skipped. Nothing here synchronises caches, and nothing in OSv's linker does either:
-text comes in by page fault, and the rest is up to `populate_vma`.
+do is refused with its name, never skipped. Nothing in OSv's linker synchronises caches: text comes in by page fault, and the
+rest is up to `populate_vma`. What the linker stores into text after that stays unsynchronised; under the policy "complete"
+`_synchronise_text` makes up for it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
-from fetchsan.kernel.mmu.operate import page_down, page_up
+from fetchsan.kernel.mmu.operate import operate_range, page_down, page_up
+from fetchsan.kernel.mmu.operations import CollectLeaves
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.page_cache import MappableInode
 from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -32,17 +34,18 @@ _RIGHTS = ((PF_R, PERM_READ), (PF_W, PERM_WRITE), (PF_X, PERM_EXEC))
 _DYNAMIC = struct.Struct("<QQ")
 _RELA = struct.Struct("<QQq")
 _SYMBOL = struct.Struct("<IBBHQQ")
-_R_AARCH64_RELATIVE = 1027
+_R_AARCH64_ABS64, _R_AARCH64_RELATIVE = 257, 1027
+_SHN_UNDEF, _SHN_ABS = 0, 0xFFF1
+_STB_WEAK = 2
 _MAX_ENTRIES = 1 << 20  # of a table whose size the file declares, or leaves open: the end is looked for no further
 
 # Dynamic tags (System V ABI, chapter 5; DT_GNU_HASH from the Linux Standard Base).
-_DT_NULL, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_GNU_HASH = 0, 5, 6, 7, 8, 0x6FFF_FEF5
+_DT_NULL, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_TEXTREL, _DT_GNU_HASH = 0, 5, 6, 7, 8, 22, 0x6FFF_FEF5
 _REFUSED = {
     1: "needs other objects (DT_NEEDED)",
     12: "has an initialiser (DT_INIT)",
     13: "has a finaliser (DT_FINI)",
     17: "has relocations without addends (DT_REL)",
-    22: "has relocations in its text (DT_TEXTREL)",
     23: "has relocations for a PLT (DT_JMPREL)",
     25: "has constructors (DT_INIT_ARRAY)",
     26: "has destructors (DT_FINI_ARRAY)",
@@ -80,6 +83,24 @@ class OsvObject:
         except (GuestFault, LinuxError):
             raise NotExecutableError(self.path, "corrupt ELF: its symbol tables lie outside its segments") from None
         return None
+
+    def resolve(self, index: int) -> int:
+        """The value that a relocation takes from symbol `index` (0: none). An absolute symbol is not moved with the object."""
+        if not index:
+            return 0
+        string, information, _, section, value, _ = self._symbol(index)
+        if section not in (_SHN_UNDEF, _SHN_ABS):
+            return self.base + value
+        if section == _SHN_UNDEF and information >> 4 != _STB_WEAK:
+            name = self._name(string).decode("utf-8", "replace")
+            raise NotExecutableError(self.path, f"needs the symbol {name}, which nothing provides")
+        return value
+
+    def protect_segments(self, extra: int = 0) -> None:
+        """Give every segment the rights that its header says, and `extra` ones (`make_text_writable`)."""
+        for segment in self.elf.segments:
+            start = page_down(self.base + segment.address)
+            self.space.protect(start, page_up(self.base + segment.end), _perm(segment) | extra)
 
     def unload(self) -> None:
         """Unmap every segment; the frames go back to the free list."""
@@ -129,6 +150,7 @@ def load_object(space: OsvSpace, memory: UserMemory, inode: MappableInode, at: i
             _load_segment(space, memory, segment, inode, base)
         found = OsvObject(space, memory, path, elf, base, _read_dynamic(memory, elf, base, path))
         _relocate(found)
+        _synchronise_text(found)
         _fix_permissions(found)
         return found
     except (GuestFault, LinuxError) as error:
@@ -141,7 +163,7 @@ def load_object(space: OsvSpace, memory: UserMemory, inode: MappableInode, at: i
 
 def _load_segment(space: OsvSpace, memory: UserMemory, segment: Segment, inode: MappableInode, base: int) -> None:
     """`object::load_segment`: the file's part private, then zeros to the end of its last page, then anonymous memory."""
-    perm = sum(right for flag, right in _RIGHTS if segment.flags & flag)
+    perm = _perm(segment)
     address = base + segment.address
     page = page_down(address)
     file_end = page_up(address + segment.file_size)
@@ -174,24 +196,48 @@ def _read_dynamic(memory: UserMemory, elf: ElfFile, base: int, path: str) -> dic
     return dynamic
 
 
+# What each type stores, as 64 bits, given the object, the symbol's index and the addend (ELF for the Arm 64-bit Architecture,
+# "Dynamic relocations").
+_RELOCATIONS: dict[int, Callable[[OsvObject, int, int], int]] = {
+    _R_AARCH64_ABS64: lambda loaded, symbol, addend: loaded.resolve(symbol) + addend,
+    _R_AARCH64_RELATIVE: lambda loaded, symbol, addend: loaded.base + addend,
+}
+
+
 def _relocate(loaded: OsvObject) -> None:
-    """Each store goes through the data side, and says so (agent `linker`)."""
+    """Each store goes through the data side, and says so (agent `linker`). With DT_TEXTREL, text is writable meanwhile."""
     memory, base = loaded.memory, loaded.base
     table = base + loaded.dynamic.get(_DT_RELA, 0)
     count = loaded.dynamic.get(_DT_RELASZ, 0) // _RELA.size
     if count > _MAX_ENTRIES:
         raise NotExecutableError(loaded.path, f"corrupt ELF: {count} relocations")
+    if _DT_TEXTREL in loaded.dynamic:
+        loaded.protect_segments(PERM_WRITE)
     for at in range(table, table + count * _RELA.size, _RELA.size):
         offset, info, addend = _RELA.unpack(memory.read(at, _RELA.size))
-        kind = info & 0xFFFF_FFFF
-        if kind != _R_AARCH64_RELATIVE:
-            raise NotExecutableError(loaded.path, f"relocation of type {kind}: only R_AARCH64_RELATIVE is built yet")
-        value = (base + addend) & 0xFFFF_FFFF_FFFF_FFFF
+        relocation = _RELOCATIONS.get(info & 0xFFFF_FFFF)
+        if relocation is None:
+            raise NotExecutableError(loaded.path, f"has a relocation of type {info & 0xFFFF_FFFF}, which is not built yet")
+        value = relocation(loaded, info >> 32, addend) & 0xFFFF_FFFF_FFFF_FFFF
         memory.write(base + offset, value.to_bytes(8, "little"), LINKER)
 
 
+def _synchronise_text(loaded: OsvObject) -> None:
+    """What OSv's linker owes and does not do: its own stores into text came after `populate_vma` had synchronised the page."""
+    space = loaded.space
+    if not space.sync.after_load:
+        return
+    leaves = CollectLeaves(space)
+    for segment in loaded.elf.segments:
+        if segment.flags & PF_X:
+            operate_range(leaves, loaded.base + segment.address, segment.memory_size)
+    space.port.vma_invalidate_cache(space.hardware, space.pe, True, leaves.runs())
+
+
 def _fix_permissions(loaded: OsvObject) -> None:
-    """`object::fix_permissions`: what PT_GNU_RELRO names is read-only from now on."""
+    """`object::fix_permissions`: text is read-only again, and what PT_GNU_RELRO names is from now on."""
+    if _DT_TEXTREL in loaded.dynamic:
+        loaded.protect_segments()
     relro = loaded.elf.relro
     if relro is None:
         return
@@ -199,6 +245,10 @@ def _fix_permissions(loaded: OsvObject) -> None:
     if not loaded.elf.start <= start < end <= loaded.elf.end:
         raise NotExecutableError(loaded.path, "corrupt ELF: PT_GNU_RELRO lies outside the loadable segments")
     loaded.space.mprotect(loaded.base + start, end - start, PERM_READ)
+
+
+def _perm(segment: Segment) -> int:
+    return sum(right for flag, right in _RIGHTS if segment.flags & flag)
 
 
 def _gnu_hash(name: bytes) -> int:

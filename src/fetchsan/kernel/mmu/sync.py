@@ -14,11 +14,12 @@ __all__ = ["SYNC_POLICIES", "SyncPolicy", "before_executable_pte"]
 
 @dataclass(frozen=True, slots=True)
 class SyncPolicy:
-    """At which of the two places in the life of an executable page the kernel synchronises it."""
+    """At which places in the life of an executable page the kernel synchronises it."""
 
     name: str
     at_populate: bool  # OSv since 2020: after populate_vma has written the PTEs (hole f: another PE may fetch between)
     before_pte: bool  # Linux's set_pte_at: before the first executable PTE of a frame not flagged clean
+    after_load: bool = False  # the linker, after its own stores into text: what no version of OSv does
 
 
 SYNC_POLICIES = {
@@ -27,6 +28,8 @@ SYNC_POLICIES = {
         SyncPolicy("osv", at_populate=True, before_pte=False),
         SyncPolicy("linux", at_populate=False, before_pte=True),
         SyncPolicy("none", at_populate=False, before_pte=False),
+        # OSv without the holes that are the kernel's (`fetchsan repro osv-holes`): Linux's order, and a linker that cleans up.
+        SyncPolicy("complete", at_populate=False, before_pte=True, after_load=True),
     )
 }
 

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Owns tst-alias: an executable page of a file (tst-plugin) that has run is changed, and runs again. The first option says
+ * how: "write" through the file, "mapping" through a second mapping, "shared" through the executable mapping itself.
+ * With the option "corrected" the application then synchronises the caches. */
+#include "osv_application.h"
+
+enum { TEXT = PAGE }; /* where answer() lies in the file */
+
+static long map(long file, int rights)
+{
+    return need(system_call(SYS_mmap, 0, PAGE, rights, MAP_SHARED, file, TEXT), "mmap failed");
+}
+
+static NOINLINE void patch(volatile uint32_t *at)
+{
+    *at = MOV_W0(2);
+}
+
+EXPORT int main(int argc, char **argv)
+{
+    int shared = given(argc, argv, "shared");
+    long file = need(system_call(SYS_openat, AT_FDCWD, (long)"/tst-plugin.so", O_RDWR, 0, 0, 0), "openat failed");
+    long mapped = map(file, PROT_READ | PROT_EXEC | (shared ? PROT_WRITE : 0));
+    code *answer = (code *)(uintptr_t)mapped;
+    if (answer() != 1)
+        judge(0, 1);
+    if (shared) {
+        patch((uint32_t *)mapped);
+    } else if (given(argc, argv, "mapping")) {
+        long alias = map(file, PROT_READ | PROT_WRITE);
+        patch((uint32_t *)alias);
+        need(system_call(SYS_msync, alias, PAGE, MS_SYNC, 0, 0, 0), "msync failed");
+    } else {
+        uint32_t word = MOV_W0(2);
+        need(system_call(SYS_pwrite64, file, (long)&word, sizeof word, TEXT, 0, 0), "pwrite failed");
+    }
+    if (given(argc, argv, "corrected"))
+        __builtin___clear_cache((char *)mapped, (char *)mapped + 8);
+    judge(answer(), 2);
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Owns tst-mprotect: code stored into a page of the data segment, which mprotect() then makes executable.
+ * With the option "corrected" the application synchronises the caches, as every program on this architecture must. */
+#include "osv_application.h"
+
+static uint32_t generated[PAGE / 4] __attribute__((aligned(PAGE))) = {0xd4200000u}; /* .data: the symbol has a file */
+
+static NOINLINE void emit(void)
+{
+    generated[0] = MOV_W0(42);
+    generated[1] = RET;
+}
+
+EXPORT int main(int argc, char **argv)
+{
+    emit();
+    if (given(argc, argv, "corrected"))
+        __builtin___clear_cache((char *)generated, (char *)(generated + 2));
+    need(system_call(SYS_mprotect, (long)generated, PAGE, PROT_READ | PROT_EXEC, 0, 0, 0), "mprotect failed");
+    judge(((code *)(uintptr_t)generated)(), 42);
+    return 0;
+}
