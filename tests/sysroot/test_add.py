@@ -167,6 +167,31 @@ def test_packages_of_other_architectures_do_not_exist(repository: Repository, ro
         add(["native"], root=root, progress=quiet)
 
 
+def test_a_sysroot_may_be_for_amd64(repository: Repository, root: Path) -> None:
+    repository.package("libx", {"lib64/libx.so.1": "code"}, architecture="amd64")
+    repository.package("tool", {"usr/bin/tool": "program"}, architecture="amd64", Depends="libx")
+    repository.package("other", {"t": "t"})
+    report = add(["tool"], architecture="amd64", root=root, progress=quiet)
+    assert names(report.installed) == ["libx", "tool"]
+    assert (root / "usr/lib64/libx.so.1").read_text() == "code"
+    with pytest.raises(UnknownPackageError, match="no amd64 package is called 'other'"):
+        add(["other"], architecture="amd64", root=root, progress=quiet)
+
+
+def test_the_packages_of_two_architectures_do_not_mix(repository: Repository, root: Path) -> None:
+    repository.package("tool", {"t": "arm64"})
+    repository.package("native", {"t": "amd64"}, architecture="amd64")
+    add(["tool"], root=root, progress=quiet)
+    with pytest.raises(UsageError, match="holds arm64 packages"):
+        add(["native"], architecture="amd64", root=root, progress=quiet)
+    assert (root / "t").read_text() == "arm64"
+
+
+def test_an_architecture_without_sysroots_is_a_usage_error(root: Path) -> None:
+    with pytest.raises(UsageError, match="'riscv64'; there is arm64, amd64"):
+        add(["tool"], architecture="riscv64", root=root, progress=quiet)
+
+
 def test_an_unmet_dependency_is_named(repository: Repository, root: Path) -> None:
     repository.package("tool", {"t": "t"}, Depends="nowhere")
     with pytest.raises(SysrootError, match="Depends: nowhere"):
@@ -256,10 +281,12 @@ def test_two_runs_take_turns(repository: Repository, root: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_tools")
-def test_without_apt_the_error_says_what_to_do(root: Path) -> None:
-    with pytest.raises(SysrootError, match="FETCHSAN_SYSROOT") as caught:
-        add(["tool"], root=root, progress=quiet)
+@pytest.mark.parametrize(("architecture", "variable"), [("arm64", "FETCHSAN_SYSROOT"), ("amd64", "FETCHSAN_SYSROOT_AMD64")])
+def test_without_apt_the_error_says_what_to_do(root: Path, architecture: str, variable: str) -> None:
+    with pytest.raises(SysrootError, match=f"linux/{architecture} ") as caught:
+        add(["tool"], architecture=architecture, root=root, progress=quiet)
     assert caught.value.exit_status == 125
+    assert f"-L DIR or {variable}:" in str(caught.value)
 
 
 def test_a_root_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
@@ -269,28 +296,37 @@ def test_a_root_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("variables", "expected"),
+    ("architecture", "variables", "expected"),
     [
-        ({}, "/home/someone/.cache/fetchsan/sysroot"),
-        ({"XDG_CACHE_HOME": "/cache"}, "/cache/fetchsan/sysroot"),
-        ({"XDG_CACHE_HOME": "relative"}, "/home/someone/.cache/fetchsan/sysroot"),
-        ({"XDG_CACHE_HOME": "/cache", "FETCHSAN_SYSROOT": "/own"}, "/own"),
+        ("arm64", {}, "/home/someone/.cache/fetchsan/sysroot"),
+        ("amd64", {}, "/home/someone/.cache/fetchsan/sysroot-amd64"),
+        ("arm64", {"XDG_CACHE_HOME": "/cache"}, "/cache/fetchsan/sysroot"),
+        ("arm64", {"XDG_CACHE_HOME": "relative"}, "/home/someone/.cache/fetchsan/sysroot"),
+        ("arm64", {"XDG_CACHE_HOME": "/cache", "FETCHSAN_SYSROOT": "/own"}, "/own"),
+        ("amd64", {"XDG_CACHE_HOME": "/cache", "FETCHSAN_SYSROOT": "/own"}, "/cache/fetchsan/sysroot-amd64"),
+        ("amd64", {"FETCHSAN_SYSROOT_AMD64": "/own"}, "/own"),
     ],
 )
-def test_the_default_root(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
-    for name in ("XDG_CACHE_HOME", "FETCHSAN_SYSROOT"):
+def test_the_default_root(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("XDG_CACHE_HOME", "FETCHSAN_SYSROOT", "FETCHSAN_SYSROOT_AMD64"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/someone")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert default_root() == Path(expected)
+    assert default_root(architecture) == Path(expected)
 
 
 @pytest.mark.network
-def test_luajit_is_fetched_from_debian(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "loader"),
+    [("arm64", "lib/ld-linux-aarch64.so.1"), ("amd64", "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")],
+)
+def test_luajit_is_fetched_from_debian(root: Path, architecture: str, loader: str) -> None:
     if shutil.which("apt-get") is None:
         pytest.skip("needs apt-get")
-    report = add(["luajit"], root=root, progress=quiet)
+    report = add(["luajit"], architecture=architecture, root=root, progress=quiet)
     assert {"luajit", "libc6"} <= set(names(report.installed))
     assert (root / "usr/bin/luajit").read_bytes()[:4] == b"\x7fELF"
-    assert (root / "lib/ld-linux-aarch64.so.1").resolve().is_file()
+    assert (root / loader).resolve().is_file()

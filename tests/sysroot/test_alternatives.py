@@ -21,7 +21,7 @@ fi
 
 
 def root_with(tmp_path: Path, *programs: str) -> Path:
-    make_merged_usr(tmp_path / "root")
+    make_merged_usr(tmp_path / "root", ("bin", "lib", "sbin"))
     for program in programs:
         (tmp_path / "root/usr/bin" / program).write_text(program)
     return tmp_path / "root"

@@ -100,7 +100,7 @@ def test_no_path_leads_out_of_the_root(
 
 
 def test_merged_usr_is_made_of_relative_links(tmp_path: Path) -> None:
-    make_merged_usr(tmp_path)
+    make_merged_usr(tmp_path, ("bin", "lib", "sbin"))
     assert {name: os.readlink(tmp_path / name) for name in ("bin", "lib", "sbin")} == {
         "bin": "usr/bin",
         "lib": "usr/lib",
@@ -110,13 +110,13 @@ def test_merged_usr_is_made_of_relative_links(tmp_path: Path) -> None:
 
 def test_a_root_that_is_not_merged_stays_so(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
-    make_merged_usr(tmp_path)
+    make_merged_usr(tmp_path, ("bin", "lib", "sbin"))
     assert not (tmp_path / "lib").is_symlink()
 
 
 def test_files_below_lib_land_in_usr_lib(tmp_path: Path) -> None:
     root, tree = tmp_path / "root", tmp_path / "tree"
-    make_merged_usr(root)
+    make_merged_usr(root, ("bin", "lib", "sbin"))
     (tree / "lib/here").mkdir(parents=True)
     (tree / "lib/here/libx.so.1").write_text("x")
     merge(tree, root)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's apt with a state of its own: it resolves and downloads arm64 packages for a sysroot and nothing more.
+"""The host's apt with a state of its own: it resolves and downloads packages for a sysroot and nothing more.
 
 Lists, archives and the status file are the sysroot's (at the places where Debian has them), so no root is needed and
 the host's package database and architecture list are neither read nor written. Proxies, keys, pins and credentials are
@@ -20,19 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fetchsan.sysroot._deb822 import format_stanzas
-from fetchsan.sysroot._sources import ARCHITECTURE, arm64_sources, host_sources, is_ubuntu, release_sources
+from fetchsan.sysroot._sources import host_sources, is_ubuntu, release_sources, sources_for
+from fetchsan.sysroot.architectures import Architecture
 from fetchsan.sysroot.errors import SysrootError, UnknownPackageError
 
 __all__ = ["Apt", "AptError", "Archive", "Planned"]
 
 _OS_RELEASE = Path("/etc/os-release")
 
-_NO_APT = f"""\
-{{tool}} is not on this machine; `fetchsan sysroot add` needs apt (Debian, Ubuntu and their derivatives have it).
-Without it, make a directory that holds an {ARCHITECTURE} Linux system and name it with -L DIR or FETCHSAN_SYSROOT:
-  from a container image:    docker export "$(docker create --platform linux/{ARCHITECTURE} debian:stable)" | tar -x -C DIR
-  with debootstrap:          debootstrap --arch={ARCHITECTURE} --foreign stable DIR
-  from an {ARCHITECTURE} machine:     copy its /usr, /lib and /etc to DIR"""
+_NO_APT = """\
+{tool} is not on this machine; `{add}` needs apt (Debian, Ubuntu and their derivatives have it).
+Without it, make a directory that holds an {name} Linux system and name it with -L DIR or {variable}:
+  from a container image:    docker export "$(docker create --platform linux/{name} debian:stable)" | tar -x -C DIR
+  with debootstrap:          debootstrap --arch={name} --foreign stable DIR
+  from an {name} machine:     copy its /usr, /lib and /etc to DIR"""
 
 # Read after the host's configuration, so these win. The hooks are cleared because they act on the host (they tidy its
 # archives, tell its desktop), and the architecture list because apt otherwise asks the host's dpkg for it.
@@ -99,16 +100,23 @@ class Archive:
 class Apt:
     """apt for the sysroot at `root`; `state` is where its configuration is written, `status` the file of what is installed."""
 
-    def __init__(self, root: Path, state: Path, status: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, architecture: Architecture, root: Path, state: Path, status: Path, progress: Callable[[str], None]
+    ) -> None:
         for tool in ("apt-get", "apt-cache", "apt-config"):
             if shutil.which(tool) is None:
-                raise SysrootError(_NO_APT.format(tool=tool))
+                raise SysrootError(
+                    _NO_APT.format(tool=tool, name=architecture.name, add=architecture.add, variable=architecture.variable)
+                )
+        self._architecture = architecture
         self._progress = progress
         self._configuration = state / "apt.conf"
         self._archives = root / "var/cache/apt/archives"
         for directory in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
             (root / directory).mkdir(parents=True, exist_ok=True)
-        self._configuration.write_text(_CONFIGURATION.format(architecture=ARCHITECTURE, root=root, status=status, state=state))
+        self._configuration.write_text(
+            _CONFIGURATION.format(architecture=architecture.name, root=root, status=status, state=state)
+        )
         (state / "apt.sources").write_text(format_stanzas(self._sources()))
 
     def update(self) -> None:
@@ -127,7 +135,7 @@ class Apt:
         # apt-get takes an unknown name that contains "." or "+" for a regular expression and installs all it matches.
         known = set(self._run("apt-cache", "pkgnames").split())
         if not known:
-            raise SysrootError(f"no {ARCHITECTURE} package lists: none of this machine's apt sources could be read")
+            raise SysrootError(f"no {self._architecture.name} package lists: none of this machine's apt sources could be read")
         for package in packages:
             if package not in known:
                 raise self._unknown(package, known)
@@ -163,17 +171,17 @@ class Apt:
         output = self._query("apt-config", "shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d")
         places = dict(line.partition("=")[::2] for line in shlex.split(output))
         os_release = _OS_RELEASE.read_text(encoding="utf-8") if _OS_RELEASE.is_file() else ""
-        # An arm64 machine's own mirror has arm64 packages, whatever it is called.
-        ubuntu = is_ubuntu(os_release) and platform.machine() != "aarch64"
+        # A machine's own mirror has packages for it, whatever it is called.
+        ubuntu = is_ubuntu(os_release) and platform.machine() != self._architecture.machine
         sources = host_sources(Path(places.get("LIST", "")), Path(places.get("PARTS", "")))
-        return arm64_sources(sources, ubuntu=ubuntu) or release_sources(os_release)
+        return sources_for(self._architecture, sources, ubuntu=ubuntu) or release_sources(self._architecture, os_release)
 
     def _unknown(self, package: str, known: set[str]) -> UnknownPackageError:
         """The error for `package`, with the packages that provide it and those with a name like it."""
         _, _, reverse = self._run("apt-cache", "showpkg", "--", package).partition("Reverse Provides:")
         providers = [line.split()[0] for line in reverse.splitlines() if line.strip()][:5]
         close = difflib.get_close_matches(package, known - {package}, n=3, cutoff=0.75)
-        return UnknownPackageError(package, list(dict.fromkeys([*providers, *close])))
+        return UnknownPackageError(package, self._architecture.name, list(dict.fromkeys([*providers, *close])))
 
     def _run(self, tool: str, *arguments: str) -> str:
         return "\n".join(self._lines(tool, *arguments))

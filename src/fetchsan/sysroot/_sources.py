@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which package sources serve the sysroot: the host's own, less those that have nothing for arm64.
+"""Which package sources serve the sysroot: the host's own, less those that have nothing for its architecture.
 
 sources.list(5) has two formats; both become deb822 stanzas here, because that is the one which can carry every option.
 """
@@ -11,15 +11,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fetchsan.sysroot._deb822 import Stanza, parse_stanzas
+from fetchsan.sysroot.architectures import Architecture
 
-__all__ = ["ARCHITECTURE", "arm64_sources", "host_sources", "is_ubuntu", "parse_one_line", "release_sources"]
+__all__ = ["host_sources", "is_ubuntu", "parse_one_line", "release_sources", "sources_for"]
 
-ARCHITECTURE = "arm64"
-
-# The main Ubuntu archive carries amd64 and i386 only; every other architecture is on ports (same suites, same keys).
+# Ubuntu's two archives have the same suites and the same keys.
+_UBUNTU_MAIN = "http://archive.ubuntu.com/ubuntu"
 _UBUNTU_PORTS = "http://ports.ubuntu.com/ubuntu-ports"
 _UBUNTU_HOSTS = re.compile(r"(^|\.)(archive|security)\.ubuntu\.com$")
-_UBUNTU_MIRROR_PATH = re.compile(r"/ubuntu/?$")
+_UBUNTU_PORTS_HOSTS = re.compile(r"(^|\.)ports\.ubuntu\.com$")
+_UBUNTU_PATH = re.compile(r"/ubuntu/?$")
+_UBUNTU_PORTS_PATH = re.compile(r"/ubuntu-ports/?$")
+# For packages on ports or not: how the other archive is known, by host or by a mirror's path, and which one it is to be.
+_UBUNTU_OTHER = {
+    True: (_UBUNTU_HOSTS, _UBUNTU_PATH, _UBUNTU_PORTS),
+    False: (_UBUNTU_PORTS_HOSTS, _UBUNTU_PORTS_PATH, _UBUNTU_MAIN),
+}
 
 # Where a distribution's own packages are, by os-release(5) ID: URI, suites for the codename, components, keyring.
 _DISTRIBUTIONS: dict[str, list[tuple[str, str, str, str]]] = {
@@ -39,7 +46,7 @@ _DISTRIBUTIONS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "ubuntu": [
         (
-            _UBUNTU_PORTS,
+            _UBUNTU_MAIN,
             "{0} {0}-updates {0}-security",
             "main universe",
             "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
@@ -87,17 +94,21 @@ def host_sources(source_list: Path, source_parts: Path) -> list[Stanza]:
     return stanzas
 
 
-def arm64_sources(stanzas: list[Stanza], *, ubuntu: bool) -> list[Stanza]:
-    """Those of `stanzas` that may have arm64 packages, restricted to them. `ubuntu`: the host's own mirrors are Ubuntu's."""
+def sources_for(architecture: Architecture, stanzas: list[Stanza], *, ubuntu: bool) -> list[Stanza]:
+    """Those of `stanzas` that may have packages of `architecture`, restricted to them.
+
+    `ubuntu`: the host's own mirrors are Ubuntu's, and for another architecture than this one.
+    """
     kept: list[Stanza] = []
     for stanza in stanzas:
-        uris = [_ports(uri, ubuntu=ubuntu) for uri in stanza.get("uris", "").split() if not uri.startswith("cdrom:")]
-        if not uris or not _serves_arm64(stanza):
+        uris = [uri for uri in stanza.get("uris", "").split() if not uri.startswith("cdrom:")]
+        uris = [_ubuntu_archive(uri, on_ports=architecture.on_ports, ubuntu=ubuntu) for uri in uris]
+        if not uris or not _serves(architecture.name, stanza):
             continue
         # Only package lists are asked for: what else the host configured (icons, command lists) is of no use here.
         wanted = {"types": "deb", "uris": " ".join(dict.fromkeys(uris)), "targets": "Packages"}
         names = ("architectures-add", "architectures-remove")
-        kept.append({k: v for k, v in stanza.items() if k not in names} | wanted | {"architectures": ARCHITECTURE})
+        kept.append({k: v for k, v in stanza.items() if k not in names} | wanted | {"architectures": architecture.name})
     return kept
 
 
@@ -107,7 +118,7 @@ def is_ubuntu(os_release: str) -> bool:
     return fields.get("ID") == "ubuntu" or ("UBUNTU_CODENAME" in fields and "ubuntu" in fields.get("ID_LIKE", ""))
 
 
-def release_sources(os_release: str) -> list[Stanza]:
+def release_sources(architecture: Architecture, os_release: str) -> list[Stanza]:
     """The distribution's own archive for the release that `os_release` (the text of os-release(5)) names; Debian otherwise."""
     fields = _os_release(os_release)
     ubuntu = is_ubuntu(os_release)
@@ -120,7 +131,7 @@ def release_sources(os_release: str) -> list[Stanza]:
         if Path(keyring).is_file():
             stanza["signed-by"] = keyring
         stanzas.append(stanza)
-    return arm64_sources(stanzas, ubuntu=False)
+    return sources_for(architecture, stanzas, ubuntu=False)
 
 
 def _os_release(text: str) -> dict[str, str]:
@@ -128,18 +139,19 @@ def _os_release(text: str) -> dict[str, str]:
     return {name: value.strip().strip("\"'") for name, equals, value in pairs if equals}
 
 
-def _serves_arm64(stanza: Stanza) -> bool:
+def _serves(architecture: str, stanza: Stanza) -> bool:
     architectures = stanza.get("architectures", "").split()
     return (
         "deb" in stanza.get("types", "").split()
         and stanza.get("enabled", "yes").lower() not in {"no", "false", "without", "off", "disable", "0"}
-        and (not architectures or bool({ARCHITECTURE, "any"} & set(architectures)))
-        and ARCHITECTURE not in stanza.get("architectures-remove", "").split()
+        and (not architectures or bool({architecture, "any"} & set(architectures)))
+        and architecture not in stanza.get("architectures-remove", "").split()
     )
 
 
-def _ports(uri: str, *, ubuntu: bool) -> str:
-    """Ubuntu's address for arm64 in place of one of its main archive; any other address as it is."""
+def _ubuntu_archive(uri: str, *, on_ports: bool, ubuntu: bool) -> str:
+    """The address of the Ubuntu archive that has the packages, in place of one of the other's; any other as it is."""
+    hosts, path, instead = _UBUNTU_OTHER[on_ports]
     parts = urlsplit(uri)
-    main = _UBUNTU_HOSTS.search(parts.hostname or "") or (ubuntu and _UBUNTU_MIRROR_PATH.search(parts.path))
-    return _UBUNTU_PORTS if main and parts.scheme in {"http", "https"} else uri
+    other = hosts.search(parts.hostname or "") or (ubuntu and path.search(parts.path))
+    return instead if other and parts.scheme in {"http", "https"} else uri

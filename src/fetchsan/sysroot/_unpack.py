@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -20,17 +21,18 @@ from fetchsan.sysroot.errors import SysrootError
 
 __all__ = ["extract", "extract_without_dpkg", "make_merged_usr", "merge", "resolve_inside"]
 
-# Directories that are links into /usr since the usrmerge; Debian 12's packages still carry files under both names.
-_MERGED = ("bin", "lib", "sbin")
 _MAX_LINKS = 40  # Linux's own limit, path_resolution(7)
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER_SIZE = 60
 
 
-def make_merged_usr(root: Path) -> None:
-    """Create /bin, /lib and /sbin as links into /usr; a root that has them already (merged or not) keeps its own."""
-    for name in _MERGED:
+def make_merged_usr(root: Path, names: Iterable[str]) -> None:
+    """Create /bin, /lib and the like as links into /usr; a root that has them already (merged or not) keeps its own.
+
+    Debian 12's packages still carry files under both names.
+    """
+    for name in names:
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(root / name):
             (root / name).symlink_to(f"usr/{name}")

@@ -20,10 +20,11 @@ class SysrootError(FetchSanError):
 
 
 class UnknownPackageError(UsageError):
-    """The package lists have no such arm64 package; exit status 2. `suggestions` are names that may have been meant."""
+    """The lists have no such package of `architecture`; exit status 2. `suggestions` are names that may have been meant."""
 
-    def __init__(self, package: str, suggestions: Sequence[str]) -> None:
+    def __init__(self, package: str, architecture: str, suggestions: Sequence[str]) -> None:
         hint = f"; did you mean {', '.join(suggestions)}?" if suggestions else ""
-        super().__init__(f"no arm64 package is called {package!r}{hint}")
+        super().__init__(f"no {architecture} package is called {package!r}{hint}")
         self.package = package
+        self.architecture = architecture
         self.suggestions = tuple(suggestions)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from fetchsan.sysroot._alternatives import link_alternatives, parse_postinst
 from fetchsan.sysroot._apt import Apt
 from fetchsan.sysroot._deb822 import Stanza, format_stanzas, parse_stanzas
 from fetchsan.sysroot._unpack import extract, make_merged_usr, merge
+from fetchsan.sysroot.architectures import Architecture, architecture_named
 from fetchsan.sysroot.errors import SysrootError
 from fetchsan.sysroot.root import default_root
 
@@ -49,18 +50,21 @@ class SysrootReport:
     root: Path
 
 
-def add(packages: Sequence[str], *, root: Path | None = None, progress: Callable[[str], None]) -> SysrootReport:
-    """Have `packages` and everything they depend on in the sysroot `root` (default: `default_root()`).
+def add(
+    packages: Sequence[str], *, architecture: str = "arm64", root: Path | None = None, progress: Callable[[str], None]
+) -> SysrootReport:
+    """Have `packages` and everything they depend on in the sysroot `root` (default: `default_root(architecture)`).
 
     `progress` is called with one line at a time. Raises UsageError for a bad package name (UnknownPackageError when the
     lists do not have it) and SysrootError for everything else that can fail.
     """
+    chosen = architecture_named(architecture)
     if not packages:
         raise UsageError("no package named")
     for package in packages:
         if not _PACKAGE_NAME.fullmatch(package):
             raise UsageError(f"{package!r} is not a Debian package name")
-    sysroot = _Sysroot((root or default_root()).absolute(), progress)
+    sysroot = _Sysroot(chosen, (root or default_root(architecture)).absolute(), progress)
     try:
         with sysroot.locked():
             return sysroot.add(list(dict.fromkeys(packages)))
@@ -71,7 +75,8 @@ def add(packages: Sequence[str], *, root: Path | None = None, progress: Callable
 class _Sysroot:
     """One sysroot and where its parts are. Debian's places are used, so that dpkg's own tools can read it."""
 
-    def __init__(self, root: Path, progress: Callable[[str], None]) -> None:
+    def __init__(self, architecture: Architecture, root: Path, progress: Callable[[str], None]) -> None:
+        self.architecture = architecture
         self.root = root
         self._progress = progress
         self._state = root / "var/cache/fetchsan"
@@ -93,13 +98,14 @@ class _Sysroot:
 
     def add(self, packages: list[str]) -> SysrootReport:
         recorded = {stanza.get("package", ""): stanza for stanza in self._recorded()}
+        self._check_architecture(recorded.values())
         skipped = tuple(Package(name, recorded[name].get("version", "")) for name in packages if name in recorded)
         wanted = [name for name in packages if name not in recorded]
         if not wanted:
             return SysrootReport((), skipped, 0, self.root)
         self._info.mkdir(parents=True, exist_ok=True)
         self._status.touch()
-        apt = Apt(self.root, self._state, self._status, self._progress)
+        apt = Apt(self.architecture, self.root, self._state, self._status, self._progress)
         apt.update()
         planned = apt.plan(wanted)
         archives = apt.archives(planned)
@@ -110,7 +116,7 @@ class _Sysroot:
         return SysrootReport(installed, skipped, size, self.root)
 
     def _unpack(self, archives: list[Path]) -> int:
-        make_merged_usr(self.root)
+        make_merged_usr(self.root, self.architecture.merged)
         stanzas: list[Stanza] = []
         alternatives: list[str] = []
         size = 0
@@ -133,6 +139,13 @@ class _Sysroot:
         for archive in archives:
             archive.unlink()
         return size
+
+    def _check_architecture(self, recorded: Iterable[Stanza]) -> None:
+        """Two architectures in one root would overwrite each other's programs."""
+        others = {stanza.get("architecture", "all") for stanza in recorded} - {self.architecture.name, "all"}
+        if others:
+            have, ours = ", ".join(sorted(others)), self.architecture.name
+            raise UsageError(f"{self.root} holds {have} packages; {ours} ones need another directory (-L DIR)")
 
     def _recorded(self) -> list[Stanza]:
         if not self._status.is_file():

@@ -38,8 +38,13 @@ _STACK_SIZE = 8 << 20
 _SCRIPT_LINE = 256  # BINPRM_BUF_SIZE
 _SCRIPT_DEPTH = 5  # execve(2): "a maximum depth of recursion", ELOOP beyond
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-# Which Debian package has the usual interpreters.
-_PACKAGES = {"/lib/ld-linux-aarch64.so.1": "libc6", "/lib/ld-musl-aarch64.so.1": "musl"}
+# What fetches the usual interpreters.
+_FETCHED = {
+    "/lib/ld-linux-aarch64.so.1": "fetchsan sysroot add libc6",
+    "/lib/ld-musl-aarch64.so.1": "fetchsan sysroot add musl",
+    "/lib64/ld-linux-x86-64.so.2": "fetchsan sysroot add --arch amd64 libc6",
+    "/lib/ld-musl-x86_64.so.1": "fetchsan sysroot add --arch amd64 musl",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +198,8 @@ def _read_interpreter(process: Process, name: str, shown: str) -> tuple[Inode, E
     try:
         dentry = process.fs.vfs.lookup(process.fs.cwd, os.fsencode(name))
     except LinuxError:
-        package = _PACKAGES.get(name)
-        fetch = f"`fetchsan sysroot add {package}` fetches it, or -L DIR" if package else "-L DIR says where it is"
+        command = _FETCHED.get(name)
+        fetch = f"`{command}` fetches it, or -L DIR" if command else "-L DIR says where it is"
         raise NotExecutableError(shown, f"needs {name}, not found in the sysroot; {fetch}") from None
     inode = _open_executable(process, dentry, name)
     elf = read_elf(inode, name)
