@@ -169,6 +169,7 @@ class Kernel:
             page_cache=self.page_cache,
         )
         limits = ResourceLimits()
+        space.stack_limit = lambda: limits.get(Resource.STACK)[0]
         process = Process(
             self,
             FIRST_PID,

@@ -68,7 +68,7 @@ def test_populate_write_makes_pages_writable() -> None:
     assert all(t.writable for t in world.hardware.translations.values()) and len(world.hardware.translations) == 3
 
 
-@pytest.mark.parametrize(("prot", "length", "errno"), [(0, PAGE, 14), (R, PAGE, 14), (R | W, 1 << 40, 12)])
+@pytest.mark.parametrize(("prot", "length", "errno"), [(0, PAGE, 22), (R, PAGE, 22), (R | W, 1 << 40, 12)])
 def test_populate_write_refuses(prot: int, length: int, errno: int) -> None:
     world = World()
     world.space.mmap(BASE, length, prot, FIXED)

@@ -27,6 +27,7 @@ class OpenedFile:
     inode: MemoryFile
     readable: bool = True
     writable: bool = True
+    flags: int = 0
 
 
 @dataclass

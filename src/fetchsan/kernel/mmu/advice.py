@@ -12,7 +12,7 @@ from fetchsan.kernel.mmu.mman import Madvise, Msync
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import CollectLeaves, Unpopulate
 from fetchsan.kernel.mmu.page_cache import SharedMemory
-from fetchsan.kernel.mmu.vma import PERM_WRITE, FileVma, Vma
+from fetchsan.kernel.mmu.vma import MMAP_LOCKED, PERM_WRITE, FileVma, Vma
 
 __all__ = ["madvise", "mincore", "msync"]
 
@@ -25,7 +25,19 @@ def _nothing(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
 
 def _drop(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_DONTNEED: private pages are lost, shared ones come back from the page cache."""
+    _refuse_locked(space, vma, start, end)
+    _drop_locked(space, vma, start, end)
+
+
+def _drop_locked(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
+    """MADV_DONTNEED_LOCKED: the same, locked or not."""
     operate_range(Unpopulate(space), start, end - start)
+
+
+def _refuse_locked(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
+    """MADV_COLD, MADV_PAGEOUT: nothing that a program could see, except where pages are locked."""
+    if vma.flags & MMAP_LOCKED:
+        raise LinuxError(errno.EINVAL)
 
 
 def _free(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
@@ -37,9 +49,9 @@ def _free(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
 
 def _remove(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_REMOVE: punch a hole into what is behind a shared writable mapping; here only shared memory has holes."""
-    if not isinstance(vma, FileVma) or not vma.shared:
+    if not isinstance(vma, FileVma) or vma.flags & MMAP_LOCKED:
         raise LinuxError(errno.EINVAL)
-    if not vma.perm & PERM_WRITE:
+    if not vma.shared or not vma.may_write:
         raise LinuxError(errno.EACCES)
     if not isinstance(vma.inode, SharedMemory):
         raise LinuxError(errno.EOPNOTSUPP)
@@ -58,7 +70,7 @@ def _populate(write: bool) -> _Advice:
         if end - start > space.hardware.memory.size:
             raise LinuxError(errno.ENOMEM)
         if not vma.perm or (write and not vma.perm & PERM_WRITE):
-            raise LinuxError(errno.EFAULT)
+            raise LinuxError(errno.EINVAL)
         if isinstance(vma, FileVma) and vma.file_offset(end) > page_up(vma.inode.size):
             raise LinuxError(errno.EFAULT)
         space.populate(vma, start, end - start, write=write)
@@ -69,13 +81,16 @@ def _populate(write: bool) -> _Advice:
 _ADVICE: dict[int, _Advice] = {
     **dict.fromkeys(Madvise, _nothing),
     Madvise.DONTNEED: _drop,
-    Madvise.DONTNEED_LOCKED: _drop,
+    Madvise.DONTNEED_LOCKED: _drop_locked,
+    Madvise.COLD: _refuse_locked,
+    Madvise.PAGEOUT: _refuse_locked,
     Madvise.FREE: _free,
     Madvise.REMOVE: _remove,
     Madvise.WIPEONFORK: _wipe,
     Madvise.POPULATE_READ: _populate(write=False),
     Madvise.POPULATE_WRITE: _populate(write=True),
 }
+_STOP_AT_HOLES = frozenset({Madvise.POPULATE_READ, Madvise.POPULATE_WRITE})
 
 
 def madvise(space: LinuxSpace, address: int, length: int, advice: int) -> None:
@@ -84,10 +99,10 @@ def madvise(space: LinuxSpace, address: int, length: int, advice: int) -> None:
         raise LinuxError(errno.EINVAL)
     act = _ADVICE[advice]
     end = address + page_up(length)
-    holes = not space.vmas.ismapped(address, end)
-    for vma in space.vmas.find_intersecting_vmas(address, end):
+    mapped = space.vmas.covered_until(address, end)
+    for vma in space.vmas.find_intersecting_vmas(address, mapped if advice in _STOP_AT_HOLES else end):
         act(space, vma, max(address, vma.start), min(end, vma.end))
-    if holes:
+    if mapped < end:
         raise LinuxError(errno.ENOMEM)
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from fetchsan.kernel.errors import Access, LinuxError
 from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.layout import Layout
-from fetchsan.kernel.mmu.mman import MAP_TYPE, Map, Prot
+from fetchsan.kernel.mmu.mman import LEGACY_MAP_MASK, MAP_TYPE, Map, Prot
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
 from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache, SharedMemory
 from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.providers import PageProvider, ZeroPages
 from fetchsan.kernel.mmu.vma import (
     MMAP_FIXED,
+    MMAP_LOCKED,
     MMAP_POPULATE,
     MMAP_SHARED,
     MMAP_STACK,
@@ -34,6 +35,10 @@ from fetchsan.machine.hardware import Hardware
 
 __all__ = ["LinuxSpace"]
 
+_RANGE = 1 << 64
+_STACK_GUARD_GAP = 256 * PAGE_SIZE
+_STACK_LIMIT = 8 << 20  # RLIMIT_STACK, unless somebody says otherwise
+_U32 = 0xFFFF_FFFF
 _ANY_RIGHT = PERM_READ | PERM_WRITE | PERM_EXEC
 
 
@@ -57,6 +62,8 @@ class LinuxSpace(AddressSpace):
         super().__init__(hardware, sync=sync, layout=layout, page_cache=page_cache, port=port)
         self.brk_start = 0
         self.brk_end = 0
+        self.future_flags = 0  # MMAP_* that every later mapping has: mlockall(MCL_FUTURE)
+        self.stack_limit: Callable[[], int] = lambda: _STACK_LIMIT
         self._shared_memories = itertools.count(1)
 
     def anonymous_pages(self) -> PageProvider:
@@ -66,6 +73,18 @@ class LinuxSpace(AddressSpace):
     def flush_tlb(self) -> None:
         """After a reduction of rights: no CSE."""
         self.hardware.flush_tlb_linux(self.pe)
+
+    def fault(self, pe: int, virtual: int, access: Access) -> None:
+        """A page fault; one below a stack may make it grow first."""
+        if self.vmas.find(virtual) is None:
+            self._expand_stack(virtual)
+        super().fault(pe, virtual, access)
+
+    def accessible_until(self, start: int, end: int, access: Access) -> int:
+        """The first byte of [start, end) where `access` would be refused, after the growth that it would cause."""
+        if start < end and self.vmas.find(start) is None:
+            self._expand_stack(start)
+        return super().accessible_until(start, end, access)
 
     def mmap(
         self,
@@ -77,12 +96,16 @@ class LinuxSpace(AddressSpace):
         offset: int = 0,
         *,
         may_write: bool = True,
+        denied: int = 0,
     ) -> int:
-        """mmap(2), with Linux's PROT_* and MAP_* bits; `inode` is None for MAP_ANONYMOUS."""
+        """mmap(2), with Linux's PROT_* and MAP_* bits; `inode` is None for MAP_ANONYMOUS.
+
+        `denied` is the errno for which the descriptor cannot be mapped at all, told after all that is wrong otherwise.
+        """
         size = page_up(length)
         kind = flags & MAP_TYPE
         fixed = flags & (Map.FIXED | Map.FIXED_NOREPLACE)
-        if not length or offset % PAGE_SIZE or kind not in (Map.SHARED, Map.PRIVATE, Map.SHARED_VALIDATE):
+        if not length or offset % PAGE_SIZE:
             raise LinuxError(errno.EINVAL)
         if size > self.layout.limit:
             raise LinuxError(errno.ENOMEM)
@@ -96,11 +119,26 @@ class LinuxSpace(AddressSpace):
             raise LinuxError(errno.ENOMEM)
         if flags & Map.FIXED_NOREPLACE and self.vmas.find_intersecting_vmas(address, address + size):
             raise LinuxError(errno.EEXIST)
+        shared = kind in (Map.SHARED, Map.SHARED_VALIDATE)
+        if kind == Map.SHARED_VALIDATE and inode is not None and flags & ~LEGACY_MAP_MASK & _U32:
+            raise LinuxError(errno.EOPNOTSUPP)
+        if inode is not None and shared and prot & PERM_WRITE and not may_write:
+            raise LinuxError(errno.EACCES)
+        if denied:
+            raise LinuxError(denied)
+        if (
+            not (shared or kind == Map.PRIVATE)
+            or (inode is None and kind == Map.SHARED_VALIDATE)
+            or (flags & Map.GROWSDOWN and (shared or inode is not None))
+        ):
+            raise LinuxError(errno.EINVAL)
         native = (
-            (MMAP_FIXED if fixed else 0)
+            self.future_flags
+            | (MMAP_FIXED if fixed else 0)
             | (MMAP_POPULATE if populate else 0)
+            | (MMAP_LOCKED if flags & Map.LOCKED else 0)
             | (MMAP_STACK if flags & Map.GROWSDOWN else 0)
-            | (MMAP_SHARED if kind != Map.PRIVATE else 0)
+            | (MMAP_SHARED if shared else 0)
         )
         perm = prot & (PERM_READ | PERM_WRITE | PERM_EXEC)
         if inode is None and native & MMAP_SHARED:
@@ -124,20 +162,24 @@ class LinuxSpace(AddressSpace):
         """mprotect(2): what lies before the first hole is changed, then the hole is ENOMEM."""
         grows = prot & (Prot.GROWSDOWN | Prot.GROWSUP)
         perm = prot & ~(Prot.GROWSDOWN | Prot.GROWSUP)
-        if address % PAGE_SIZE or perm & ~(PERM_READ | PERM_WRITE | PERM_EXEC):
+        if address % PAGE_SIZE or grows == Prot.GROWSDOWN | Prot.GROWSUP:
             raise LinuxError(errno.EINVAL)
         if not length:
             return
-        start, end = address, address + page_up(length)
+        start, end = address, (address + page_up(length)) % _RANGE
+        if end <= start:
+            raise LinuxError(errno.ENOMEM)
+        if perm & ~(_ANY_RIGHT | Prot.SEM):
+            raise LinuxError(errno.EINVAL)
         if grows:
-            vma = self.vmas.find(start)
-            if vma is None:
+            found = self.vmas.find_intersecting_vmas(start, end if grows == Prot.GROWSDOWN else start + 1)
+            if not found:
                 raise LinuxError(errno.ENOMEM)
-            if grows != Prot.GROWSDOWN or not vma.flags & MMAP_STACK:
+            if grows != Prot.GROWSDOWN or not found[0].flags & MMAP_STACK:
                 raise LinuxError(errno.EINVAL)
-            start = vma.start
+            start = found[0].start
         mapped = self.vmas.covered_until(start, end)
-        self.protect(start, mapped, perm)
+        self.protect(start, mapped, perm & _ANY_RIGHT)
         if mapped < end:
             raise LinuxError(errno.ENOMEM)
 
@@ -156,7 +198,7 @@ class LinuxSpace(AddressSpace):
             # One page stays free above the heap, as on Linux.
             if self.vmas.find_intersecting_vmas(old, new + PAGE_SIZE):
                 return self.brk_end
-            self.map_anon(old, new - old, MMAP_FIXED, PERM_READ | PERM_WRITE, name="[heap]")
+            self.map_anon(old, new - old, MMAP_FIXED | self.future_flags, PERM_READ | PERM_WRITE, name="[heap]")
             self.merge(old, new)
         self.brk_end = address
         return address
@@ -174,6 +216,20 @@ class LinuxSpace(AddressSpace):
                     self.page_cache.detach(left)
                 right.start = left.start
                 self.vmas.insert(right)
+
+    def _expand_stack(self, virtual: int) -> None:
+        """Make the stack above `virtual`, if that is the next mapping, reach down to it (Linux's expand_downwards)."""
+        start = page_down(virtual)
+        stack = self.vmas.next_after(virtual)
+        if stack is None or not stack.flags & MMAP_STACK or start < self.layout.lowest:
+            return
+        # What may be accessed below keeps its distance; another stack, or pages without rights, are guard enough.
+        below = self.vmas.find_intersecting_vmas(start - _STACK_GUARD_GAP + 1, start)
+        if stack.end - start > self.stack_limit() or any(v.perm and not v.flags & MMAP_STACK for v in below[-1:]):
+            return
+        self.vmas.erase(stack)
+        stack.start = start
+        self.vmas.insert(stack)
 
     def _find_room(self, address: int, size: int) -> int:
         layout = self.layout

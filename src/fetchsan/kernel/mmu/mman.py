@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["MAP_TYPE", "Madvise", "Map", "Mremap", "Msync", "Prot"]
+__all__ = ["LEGACY_MAP_MASK", "MAP_TYPE", "Madvise", "Map", "Mcl", "Mremap", "Msync", "Prot"]
 
 
 class Prot:
@@ -18,6 +18,7 @@ class Prot:
     READ: Final = 1
     WRITE: Final = 2
     EXEC: Final = 4
+    SEM: Final = 8  # means nothing anywhere, but is no error
     GROWSDOWN: Final = 0x0100_0000
     GROWSUP: Final = 0x0200_0000
 
@@ -41,9 +42,15 @@ class Map:
     HUGETLB: Final = 0x4_0000
     SYNC: Final = 0x8_0000
     FIXED_NOREPLACE: Final = 0x10_0000
+    UNINITIALIZED: Final = 0x400_0000
 
 
 MAP_TYPE = 0xF
+# What MAP_SHARED_VALIDATE lets pass (include/linux/mman.h): the flags that were there before it was.
+LEGACY_MAP_MASK = (
+    Map.SHARED | Map.PRIVATE | Map.FIXED | Map.ANONYMOUS | Map.DENYWRITE | Map.EXECUTABLE | Map.GROWSDOWN | Map.LOCKED
+    | Map.NORESERVE | Map.POPULATE | Map.NONBLOCK | Map.STACK | Map.HUGETLB | Map.UNINITIALIZED | 31 << 26
+)  # fmt: skip
 
 
 class Mremap:
@@ -52,6 +59,14 @@ class Mremap:
     MAYMOVE: Final = 1
     FIXED: Final = 2
     DONTUNMAP: Final = 4
+
+
+class Mcl:
+    """MCL_*."""
+
+    CURRENT: Final = 1
+    FUTURE: Final = 2
+    ONFAULT: Final = 4
 
 
 class Msync:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
+from fetchsan.kernel.mmu.lock import populate
 from fetchsan.kernel.mmu.mman import Mremap
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unhook
 from fetchsan.kernel.mmu.sync import before_executable_pte
-from fetchsan.kernel.mmu.vma import MMAP_FIXED, PERM_EXEC, Vma
+from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCKED, PERM_EXEC, Vma
 
 __all__ = ["mremap"]
 
@@ -31,9 +33,22 @@ def mremap(space: LinuxSpace, address: int, old_length: int, new_length: int, fl
     vma = space.vmas.find(address)
     if vma is None or address + old_size > vma.end:
         raise LinuxError(errno.EFAULT)
+    locked = vma.flags & MMAP_LOCKED
+    start = _resize(space, vma, address, old_size, new_size, flags, target)
+    if locked and new_size > old_size:
+        with contextlib.suppress(LinuxError):
+            populate(space, start + old_size, start + new_size)
+    return start
+
+
+def _resize(
+    space: LinuxSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
+) -> int:
     if not old_size:
         if not vma.shared:
             raise LinuxError(errno.EINVAL)  # only a shared mapping can be had twice
+        if not flags & Mremap.MAYMOVE:
+            raise LinuxError(errno.ENOMEM)
         return _place(space, vma, address, new_size, flags, target)
     if flags & (Mremap.FIXED | Mremap.DONTUNMAP):
         return _move(space, vma, address, old_size, new_size, flags, target)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MMAP_FILE",
     "MMAP_FIXED",
+    "MMAP_LOCKED",
     "MMAP_POPULATE",
     "MMAP_SHARED",
     "MMAP_SMALL",
@@ -40,6 +41,7 @@ MMAP_SHARED = 1 << 2
 MMAP_SMALL = 1 << 5
 MMAP_FILE = 1 << 7
 MMAP_STACK = 1 << 8  # grows down, in Linux's terms: PROT_GROWSDOWN applies to all of it
+MMAP_LOCKED = 1 << 10  # Linux's VM_LOCKED: its pages may not be dropped by madvise
 
 
 class Vma(ABC):

@@ -60,6 +60,11 @@ class VmaList:
         self._last = vma
         return vma
 
+    def next_after(self, address: int) -> Vma | None:
+        """The first VMA that starts above `address`; the upper marker if there is none, None above that."""
+        position = self._by_start.bisect_right(address)
+        return self._by_start.peekitem(position)[1] if position < len(self._by_start) else None
+
     def find_intersecting_vmas(self, start: int, end: int) -> list[Vma]:
         """All VMAs that share a byte with [start, end), ascending; a snapshot, so that callers may split and erase."""
         if start >= end:

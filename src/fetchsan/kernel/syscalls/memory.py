@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.advice import madvise, mincore, msync
+from fetchsan.kernel.mmu.lock import mlock, mlockall, munlock, munlockall
 from fetchsan.kernel.mmu.mman import Map
-from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
+from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_up
 from fetchsan.kernel.mmu.remap import mremap
 from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.vfs.flags import O_PATH
 
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _U32 = 0xFFFF_FFFF
-_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _MLOCK_ONFAULT = 1
 _MPOL_F_NODE, _MPOL_F_ADDR, _MPOL_F_MEMS_ALLOWED = 1, 2, 4
 _MAX_NODE_BITS = PAGE_SIZE * 8  # mm/mempolicy.c refuses longer masks
@@ -28,14 +29,17 @@ _MAX_NODE_BITS = PAGE_SIZE * 8  # mm/mempolicy.c refuses longer masks
 @syscall(222)
 def sys_mmap(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     """mmap(2)."""
+    if offset % PAGE_SIZE:
+        raise LinuxError(errno.EINVAL)  # before the descriptor is looked at
     if flags & Map.ANONYMOUS:
         return task.space.mmap(address, length, prot, flags, offset=offset)
-    open_file = task.files.get(s32(fd))
-    if not open_file.readable:
-        raise LinuxError(errno.EACCES)
-    if not open_file.inode.mappable:
-        raise LinuxError(errno.ENODEV)
-    return task.space.mmap(address, length, prot, flags, open_file.inode, offset, may_write=open_file.writable)
+    file = task.files.get(s32(fd))
+    if file.flags & O_PATH:
+        raise LinuxError(errno.EBADF)
+    denied = errno.EACCES if not file.readable else 0 if file.inode.mappable else errno.ENODEV
+    return task.space.mmap(
+        address, length, prot, flags, file.inode, offset, may_write=file.writable, denied=denied
+    )
 
 
 @syscall(215)
@@ -94,14 +98,16 @@ def sys_mincore(task: Task, address: int, length: int, vector: int) -> int:
 
 @syscall(228)
 def sys_mlock(task: Task, address: int, length: int) -> int:
-    """mlock(2): nothing is ever paged out, so what is mapped is as good as locked."""
-    return _lock(task, address, length)
+    """mlock(2)."""
+    mlock(task.space, address, length)
+    return 0
 
 
 @syscall(229)
 def sys_munlock(task: Task, address: int, length: int) -> int:
     """munlock(2)."""
-    return _lock(task, address, length)
+    munlock(task.space, address, length)
+    return 0
 
 
 @syscall(284)
@@ -109,21 +115,21 @@ def sys_mlock2(task: Task, address: int, length: int, flags: int) -> int:
     """mlock2(2)."""
     if flags & _U32 & ~_MLOCK_ONFAULT:
         raise LinuxError(errno.EINVAL)
-    return _lock(task, address, length)
+    mlock(task.space, address, length, on_fault=bool(flags & _MLOCK_ONFAULT))
+    return 0
 
 
 @syscall(230)
 def sys_mlockall(task: Task, flags: int) -> int:
     """mlockall(2)."""
-    flags &= _U32
-    if not flags or flags & ~(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) or flags == _MCL_ONFAULT:
-        raise LinuxError(errno.EINVAL)
+    mlockall(task.space, flags & _U32)
     return 0
 
 
 @syscall(231)
 def sys_munlockall(task: Task) -> int:
     """munlockall(2)."""
+    munlockall(task.space)
     return 0
 
 
@@ -157,13 +163,4 @@ def sys_set_mempolicy(task: Task, mode: int, mask: int, bits: int) -> int:
     """set_mempolicy(2)."""
     if bits > _MAX_NODE_BITS:
         raise LinuxError(errno.EINVAL)
-    return 0
-
-
-def _lock(task: Task, address: int, length: int) -> int:
-    start, end = page_down(address), page_up(address + length)
-    if end >= 1 << 64:
-        raise LinuxError(errno.EINVAL)
-    if not task.space.vmas.ismapped(start, end):
-        raise LinuxError(errno.ENOMEM)
     return 0
