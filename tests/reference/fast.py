@@ -8,7 +8,6 @@ from typing import Literal
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.arch.aarch64.page_table import AARCH64_PAGE_TABLE as FORMAT
 from fetchsan.errors import InternalError
-from fetchsan.machine.hardware import Translation
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.machine import Machine
 from fetchsan.machine.memory import PhysicalMemory
@@ -101,7 +100,8 @@ def _load(machine: Machine, guest: Guest, stops: _Stops) -> None:
         writable, executable = "w" in mapping.access, "x" in mapping.access
         rights = (_USER if machine.user else 0) | (0 if writable else _READ_ONLY) | (0 if executable else _PXN | _UXN)
         _map(memory, root, mapping.virtual, mapping.physical | FORMAT.leaf | rights)
-        machine.pte_changed(0, mapping.virtual, None, Translation(mapping.physical, True, writable, executable))
+        fresh = [(mapping.physical, mapping.virtual)] if executable else []
+        machine.pte_changed(0, mapping.virtual, 4096, fresh, replaced=False)
 
 
 def _found(hit: Hit) -> Found:

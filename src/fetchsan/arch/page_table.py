@@ -46,12 +46,17 @@ class PageTableFormat:
     first write to a clean page must fault to be seen (OSv on AArch64 misses it). A copy-on-write leaf is not either.
     """
 
-    def __init__(self, name: str, fields: Mapping[str, Field], *, leaf: int, table: int, no_access: int) -> None:
+    def __init__(
+        self, name: str, fields: Mapping[str, Field], *, leaf: int, table: int, no_access: int, large: bool
+    ) -> None:
         self.name = name
         self.fields = fields  # by OSv's word for each
         self.leaf = leaf  # the bits that every 4 KiB leaf has
         self.table = table  # the bits that every table descriptor has
         self.no_access = no_access  # the bits that a resident page without rights has beside its address
+        # A 2 MiB leaf differs from a 4 KiB one in one bit: AArch64 clears "page", x64 sets "large".
+        self.large_mask = fields["large"].mask
+        self.large_value = fields["large"].mask if large else 0
         # Asked for every page touched, so kept as masks and values.
         self.address_mask = fields["address"].mask
         self.cow_mask = fields["cow"].mask
@@ -81,11 +86,24 @@ class PageTableFormat:
         """A 4 KiB leaf. `user`: for EL0 (the Linux ABI), where the format tells the levels apart."""
         return physical | self._attributes[perm | user << 3 | cow << 4 | dirty << 5]
 
+    def is_large(self, entry: int) -> bool:
+        """Whether an entry is a 2 MiB leaf (of level 1): neither empty, nor a table, nor a 4 KiB leaf."""
+        return entry != 0 and entry & self.large_mask == self.large_value
+
+    def make_large(self, leaf: int) -> int:
+        """The 2 MiB leaf with the attributes and the (2 MiB-aligned) address of a 4 KiB one."""
+        return leaf & ~self.large_mask | self.large_value
+
+    def make_small(self, large: int, index: int) -> int:
+        """The 4 KiB leaf for page `index` of a 2 MiB one: the same attributes."""
+        return (large & ~self.large_mask | self.large_mask ^ self.large_value) + (index << 12)
+
     def change_perm(self, entry: int, perm: int, *, user: bool) -> int:
         """`entry` with other rights; copy-on-write and dirty are kept (OSv's `change_perm`)."""
         cow = bool(entry & self.cow_mask)
         dirty = bool(entry & self.dirty_mask)
-        return self.make_leaf(entry & self.address_mask, perm, user=user, cow=cow, dirty=dirty)
+        leaf = self.make_leaf(entry & self.address_mask, perm, user=user, cow=cow, dirty=dirty)
+        return self.make_large(leaf) if self.is_large(entry) else leaf
 
     def is_writable(self, entry: int) -> bool:
         """Whether a store through this leaf would not fault."""

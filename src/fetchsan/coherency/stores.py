@@ -107,7 +107,11 @@ class Stores(State):
         """D, U, I and F of the frame are one: forget its records."""
         for line in self._frames.pop(frame, {}).values():
             self._forget(line)
-        self._initial[frame] = self._data(frame, FRAME_SIZE)
+        contents = self._data(frame, FRAME_SIZE)
+        if contents != _ZEROS:
+            self._initial[frame] = contents
+        else:
+            self._initial.pop(frame, None)
         self._filled.pop(frame, None)
 
     def freed(self, frame: int) -> None:

@@ -10,6 +10,7 @@ from fetchsan.machine.native import FILL_ENTRIES
 
 __all__ = ["FillTable"]
 
+_PAGE_SIZE = 4096
 _ENTRY = 2  # doublewords: the virtual page with bit 0 set, the engine page with its protection and flags
 _DATA_KINDS = 2  # READ and WRITE come before FETCH
 
@@ -31,11 +32,19 @@ class FillTable:
         self._words[index] = virtual | 1
         self._words[index + 1] = entry
 
-    def forget_page(self, page: int) -> None:
-        """Drop every kind of translation of a page, under whatever tag."""
-        slot = (page >> 12) & (FILL_ENTRIES - 1)
+    def forget_pages(self, virtual: int, size: int) -> None:
+        """Drop every kind of translation of the pages in [virtual, +size), under whatever tag."""
+        slot = (virtual >> 12) & (FILL_ENTRIES - 1)
+        if size == _PAGE_SIZE:
+            for kind in range(3):
+                self._words[_ENTRY * (kind * FILL_ENTRIES + slot)] = 0
+            return
+        count = min(size // _PAGE_SIZE, FILL_ENTRIES)
+        wrapped = max(slot + count - FILL_ENTRIES, 0)
         for kind in range(3):
-            self._words[_ENTRY * (kind * FILL_ENTRIES + slot)] = 0
+            for first, length in ((slot, count - wrapped), (0, wrapped)):
+                at = ctypes.addressof(self._words) + 8 * _ENTRY * (kind * FILL_ENTRIES + first)
+                ctypes.memset(at, 0, 8 * _ENTRY * length)
 
     def forget_data(self) -> None:
         """Drop translations for loads and stores."""

@@ -8,6 +8,7 @@ Physical addresses are named `physical`, virtual ones `virtual`; sizes are bytes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -73,11 +74,14 @@ class Hardware(Protocol):
         Lines that the program wrote and only this made fresh are counted as latent (docs/cli.md, `--kernel-sync`).
         """
 
-    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
-        """A leaf PTE for `virtual` was written by `pe` (call it after the write to the table, once per leaf).
+    def pte_changed(
+        self, pe: int, virtual: int, size: int, executable: Sequence[tuple[int, int]], *, replaced: bool
+    ) -> None:
+        """`pe` wrote the leaf PTEs of [virtual, +size) (call it after the writes to one table).
 
-        The machine drops what it cached of that page and applies clause 10 of the coherency model when the new
-        translation is executable and the old one was not.
+        `executable` are the (frame, page) pairs, 4 KiB each, that a fetch may reach now and could not before: the machine
+        applies clause 10 of the coherency model to them. `replaced`: some leaf was not empty before, so that the machine
+        must drop what it cached of these pages.
         """
 
     def set_translation_root(self, pe: int, root: int) -> None:
@@ -89,8 +93,5 @@ class Hardware(Protocol):
     def flush_tlb_linux(self, pe: int) -> None:
         """What Linux's mprotect and munmap do: DSB ISHST, TLBI, DSB ISH (no CSE)."""
 
-    def frame_allocated(self, physical: int) -> None:
-        """A frame changed owner (clause 2: it keeps its views). Resets the machine's bookkeeping of who watched it."""
-
-    def frame_freed(self, physical: int) -> None:
-        """A frame has no owner now: held findings on it become due (clause 6)."""
+    def frames_freed(self, frames: Sequence[int]) -> None:
+        """Frames have no owner now: held findings on them become due (clause 6). They keep their views (clause 2)."""

@@ -63,6 +63,12 @@ class InstructionCache:
         """The I-frame of `frame` as executed at virtual `page`, if there is one."""
         return self._frames.get((frame, page if self._vipt else 0))
 
+    def begins_anew(self, frame: int, page: int) -> None:
+        """`page` has a new executable translation: nothing was fetched through it yet."""
+        iframe = self.frame(frame, page)
+        if iframe is not None:
+            iframe.fetched = False
+
     def populate(self, frame: int, page: int, entry: int, *, lazy: bool) -> IFrame:
         """The I-frame of `frame`, filled on first use. `entry` is the offset about to execute (-1: none).
 

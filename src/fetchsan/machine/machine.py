@@ -6,8 +6,10 @@ It knows nothing of Linux or OSv. A kernel reaches it through `Hardware` (this c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fetchsan.machine.guest_side import FRAME_MASK, GuestSide, Ignore, Mode, Statistics
-from fetchsan.machine.hardware import Origin, Translation
+from fetchsan.machine.hardware import Origin
 from fetchsan.machine.memory import FRAME_SIZE
 
 __all__ = ["Ignore", "Machine", "Mode", "Statistics"]
@@ -131,35 +133,31 @@ class Machine(GuestSide):
             self.statistics.latent_lines += self.views.kernel_synchronise(pe, frame)
         self.settle_interest()
 
-    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
-        """A leaf PTE for `virtual` was written by `pe`."""
-        size = (new or old or _NOTHING).size
-        for page in range(virtual & -size, (virtual & -size) + size, FRAME_SIZE):
+    def pte_changed(
+        self, pe: int, virtual: int, size: int, executable: Sequence[tuple[int, int]], *, replaced: bool
+    ) -> None:
+        """Leaf PTEs of [virtual, +size) were written by `pe`. What was not there was not cached either."""
+        if replaced:
             for each in self.pes:
-                each.forget_page(page)
-        if new is None or not new.executable or self.mode == "coherent":
-            return
-        fresh = old is None or not old.executable or old.physical != new.physical
-        if not fresh:
+                each.forget_pages(virtual, size)
+        if not executable or self.mode == "coherent":
             return
         self._before_event(pe)
-        for offset in range(0, size, FRAME_SIZE):
-            self._executable(new.physical + offset, (virtual & -size) + offset)
-
-    def _executable(self, frame: int, page: int) -> None:
-        """Clause 10: no translation, no fetch; and from now on the frame's stores are seen."""
-        if not self.views.watches(frame):
-            self.views.watch(frame)
-            if frame in self.written_directly and self._windows:
-                for each in self.pes:
-                    each.forget_data()
-        for each in self.pes:
-            moved = self.views.made_executable(each.index, frame, page)
-            iframe = each.icache.frame(frame, page)
-            if iframe is not None:
-                iframe.fetched = False
-            if self.mode == "stale":
-                self._refresh(each.index, moved)
+        written = self.written_directly if self._windows else ()
+        seen_from_now = False
+        for frame, page in executable:
+            # Clause 10: no translation, no fetch; and from now on the frame's stores are seen.
+            if not self.views.watches(frame):
+                self.views.watch(frame)
+                seen_from_now |= frame in written
+            for each in self.pes:
+                moved = self.views.made_executable(each.index, frame, page)
+                each.icache.begins_anew(frame, page)
+                if self.mode == "stale":
+                    self._refresh(each.index, moved)
+        if seen_from_now:
+            for each in self.pes:
+                each.forget_data()
         self.settle_interest()
 
     def set_translation_root(self, pe: int, root: int) -> None:
@@ -176,23 +174,23 @@ class Machine(GuestSide):
         """What Linux's mprotect and munmap do: DSB ISHST, TLBI, DSB ISH (no CSE)."""
         self.dsb(pe)
 
-    def frame_allocated(self, physical: int) -> None:
-        """A frame changed owner: nothing moves (clause 2)."""
-
-    def frame_freed(self, physical: int) -> None:
-        """A frame has no owner now: held findings on it become due (clause 6)."""
-        frame = physical & FRAME_MASK
-        self.written_directly.discard(frame)
-        self._windowed.discard(frame)
+    def frames_freed(self, frames: Sequence[int]) -> None:
+        """Frames have no owner now: held findings on them become due (clause 6). They keep their views (clause 2)."""
+        self.written_directly.difference_update(frames)
+        self._windowed.difference_update(frames)
         if self.mode == "coherent":
-            self.drop_code(frame)
+            for frame in self._code_frames.intersection(frames):
+                self.drop_code(frame)
             return
-        if not self.views.watches(frame):
+        watched = [frame for frame in frames if self.views.watches(frame)]
+        if not watched:
             return
         for each in self.pes:
             self.drain(each)
-            each.icache.drop(frame)
-        self.views.freed(frame)
+            for frame in watched:
+                each.icache.drop(frame)
+        for frame in watched:
+            self.views.freed(frame)
 
     def boot_frame(self, physical: int) -> None:
         """The frame belongs to the boot image: D = U = I = F (clause 2)."""
@@ -226,6 +224,3 @@ class Machine(GuestSide):
         for slot in range(physical & -4, physical + size, 4):
             self._tracked_origins[slot] = origin
             self._writer[(slot - self.memory.base) // 4] = 0
-
-
-_NOTHING = Translation(0, False, False, False)

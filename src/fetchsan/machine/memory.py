@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterable, Sequence
 
 from fetchsan.errors import FetchSanError
 
-__all__ = ["FRAME_SIZE", "OutOfMemoryError", "PhysicalMemory"]
+__all__ = ["BLOCK_SIZE", "FRAME_SIZE", "OutOfMemoryError", "PhysicalMemory"]
 
 FRAME_SIZE = 4096
+BLOCK_SIZE = 2 << 20
+"""What a 2 MiB page is made of, naturally aligned."""
+_FRAMES_PER_BLOCK = BLOCK_SIZE // FRAME_SIZE
 _MAP_NORESERVE = 0x4000
 
 
@@ -41,8 +45,10 @@ class PhysicalMemory:
         self.words = self.view.cast("Q")  # the same bytes as doublewords, for page tables (both hosts are little-endian)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._next = base
-        self._free: list[int] = []
+        self._free: list[int] = []  # a stack; only what is in `_free_set` is really free
         self._free_set: set[int] = set()
+        self._free_in_block: dict[int, int] = {}
+        self._blocks: list[int] = []  # whole blocks that are free; none of their frames is on the free list
 
     @property
     def end(self) -> int:
@@ -73,37 +79,93 @@ class PhysicalMemory:
         """Write one little-endian doubleword (a PTE)."""
         self.words[(physical - self.base) >> 3] = value
 
+    @property
+    def untouched_from(self) -> int:
+        """No frame from this physical address on was ever handed out: they all hold zeros."""
+        return self._next
+
     def allocate_frame(self) -> int:
         """The physical address of a frame, the most recently freed first; its *contents are whatever was there*.
 
         Raises OutOfMemoryError.
         """
-        if self._free:
-            physical = self._free.pop()
-            self._free_set.discard(physical)
-            return physical
+        free = self._free
+        while free:
+            physical = free.pop()
+            if physical in self._free_set:
+                self._free_set.remove(physical)
+                self._free_in_block[physical & -BLOCK_SIZE] -= 1
+                return physical
+        if self._blocks:
+            block = self._blocks.pop()
+            rest = range(block + FRAME_SIZE, block + BLOCK_SIZE, FRAME_SIZE)
+            free.extend(reversed(rest))
+            self._free_set.update(rest)
+            self._free_in_block[block] = len(rest)
+            return block
         if self._next >= self.end:
             raise OutOfMemoryError(self.size)
         physical = self._next
         self._next += FRAME_SIZE
         return physical
 
-    def allocate_contiguous(self, size: int, alignment: int = FRAME_SIZE) -> int:
-        """A naturally aligned block (a 2 MiB page). The frames skipped for alignment go to the free list."""
-        start = -(-self._next // alignment) * alignment
-        if start + size > self.end:
+    def allocate_frames(self, count: int) -> list[int]:
+        """`count` frames in the order in which `allocate_frame` would give them. Raises OutOfMemoryError, taking none."""
+        if count * FRAME_SIZE > self.size - self.frames_in_use * FRAME_SIZE:
             raise OutOfMemoryError(self.size)
-        for skipped in range(self._next, start, FRAME_SIZE):
-            self.free_frame(skipped)
-        self._next = start + size
+        frames: list[int] = []
+        while len(frames) < count and (self._free_set or self._blocks):
+            frames.append(self.allocate_frame())
+        end = self._next + (count - len(frames)) * FRAME_SIZE
+        frames += range(self._next, end, FRAME_SIZE)
+        self._next = end
+        return frames
+
+    def allocate_block(self) -> int | None:
+        """A 2 MiB-aligned block of 2 MiB, the most recently freed first; None if there is none."""
+        if self._blocks:
+            return self._blocks.pop()
+        start = -(-self._next // BLOCK_SIZE) * BLOCK_SIZE
+        if start + BLOCK_SIZE > self.end:
+            return None
+        skipped = range(self._next, start, FRAME_SIZE)
+        self._next = start + BLOCK_SIZE
+        self._push(skipped)
         return start
 
     def free_frame(self, physical: int) -> None:
-        """Return a frame to the free list. Raises ValueError on a double free or a frame never allocated."""
-        if physical % FRAME_SIZE or not self.contains(physical) or physical in self._free_set:
-            raise ValueError(f"frame {physical:#x} is not allocated")
-        self._free.append(physical)
-        self._free_set.add(physical)
+        """Return a frame. Raises ValueError on a double free or a frame never allocated."""
+        self.free_frames((physical,))
+
+    def free_frames(self, frames: Sequence[int]) -> None:
+        """Return frames; the last of them is the next to be handed out. Raises ValueError as `free_frame` does."""
+        for physical in frames:
+            if physical % FRAME_SIZE or not self.base <= physical < self._next or physical in self._free_set:
+                raise ValueError(f"frame {physical:#x} is not allocated")
+            self._push((physical,))
+
+    def free_block(self, block: int) -> None:
+        """Return a block as it came. Raises ValueError if it is not one that is in use."""
+        if block % BLOCK_SIZE or not self.base <= block < self._next or self._free_in_block.get(block) or block in self._blocks:
+            raise ValueError(f"block {block:#x} is not allocated")
+        self._blocks.append(block)
+
+    def _push(self, frames: Iterable[int]) -> None:
+        """Put frames on the free list; a block all of whose frames are there becomes one again."""
+        for physical in frames:
+            self._free.append(physical)
+            self._free_set.add(physical)
+            block = physical & -BLOCK_SIZE
+            count = self._free_in_block.get(block, 0) + 1
+            self._free_in_block[block] = count
+            if count == _FRAMES_PER_BLOCK:
+                self._free_set.difference_update(range(block, block + BLOCK_SIZE, FRAME_SIZE))
+                self._free_in_block[block] = 0
+                self._blocks.append(block)
+        if len(self._free) > 2 * len(self._free_set) + _FRAMES_PER_BLOCK:
+            # Entries that are on the list twice, or have gone into a block: the latest counts.
+            latest = dict.fromkeys(reversed(self._free))
+            self._free = [physical for physical in reversed(latest) if physical in self._free_set]
 
     def frames_ever_used(self) -> range:
         """Every frame that was handed out at some time."""
@@ -112,7 +174,8 @@ class PhysicalMemory:
     @property
     def frames_in_use(self) -> int:
         """Frames handed out and not returned."""
-        return (self._next - self.base) // FRAME_SIZE - len(self._free)
+        free = len(self._free_set) + len(self._blocks) * _FRAMES_PER_BLOCK
+        return (self._next - self.base) // FRAME_SIZE - free
 
     def _check(self, physical: int, size: int) -> None:
         if not self.contains(physical, size):

@@ -148,10 +148,14 @@ class PE:
 
     # --- translations ----------------------------------------------------------------------------------------------------
 
-    def forget_page(self, page: int) -> None:
-        """The PTE of a virtual page changed: drop what was cached of it before the guest runs again."""
-        self._fills.forget_page(page)
-        self._executing.pop(page, None)
+    def forget_pages(self, virtual: int, size: int) -> None:
+        """The PTEs of [virtual, +size) changed: drop what was cached of them before the guest runs again."""
+        self._fills.forget_pages(virtual, size)
+        if size == _PAGE:
+            self._executing.pop(virtual, None)
+        else:
+            for page in [page for page in self._executing if virtual <= page < virtual + size]:
+                del self._executing[page]
         self._flush = True
 
     def forget_data(self) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fetchsan.arch.aarch64.page_table import ACCESSED, PAGE_OR_TABLE
@@ -23,6 +23,7 @@ class RecordingHardware:
     def __init__(self, size: int = 64 << 20) -> None:
         self.memory = PhysicalMemory(size)
         self.calls: list[tuple[object, ...]] = []
+        self.root: int | None = None
         self.translations: dict[int, Translation] = {}
 
     def named(self, *names: str) -> list[tuple[object, ...]]:
@@ -53,13 +54,24 @@ class RecordingHardware:
     def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
         self.calls.append(("kernel_synchronise", physical, virtual))
 
-    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
-        assert self.translations.get(virtual) == old, "the machine is told what it was told before"
-        if new is None:
-            self.translations.pop(virtual, None)
-        else:
-            self.translations[virtual] = new
-        self.calls.append(("pte_changed", virtual, old, new))
+    def pte_changed(
+        self, pe: int, virtual: int, size: int, executable: Sequence[tuple[int, int]], *, replaced: bool
+    ) -> None:
+        self.calls.append(("pte_changed", virtual, size))
+        if self.root is None:
+            return
+        newly = []
+        was_there = False
+        for page in range(virtual, virtual + size, PAGE):
+            old = self.translations.pop(page, None)
+            new = walk(self.memory, self.root, page)[0]
+            was_there |= old is not None
+            if new is not None:
+                self.translations[page] = new
+                if new.executable and not (old is not None and old.executable and old.physical == new.physical):
+                    newly.append((new.physical, page))
+        assert list(executable) == newly, "the machine is told of what became executable, and of nothing else"
+        assert replaced or not was_there, "the machine is told to forget what it may have cached"
 
     def flush_tlb_all(self, pe: int) -> None:
         self.calls.append(("flush_tlb_all",))
@@ -67,11 +79,8 @@ class RecordingHardware:
     def flush_tlb_linux(self, pe: int) -> None:
         self.calls.append(("flush_tlb_linux",))
 
-    def frame_allocated(self, physical: int) -> None:
-        self.calls.append(("frame_allocated", physical))
-
-    def frame_freed(self, physical: int) -> None:
-        self.calls.append(("frame_freed", physical))
+    def frames_freed(self, frames: Sequence[int]) -> None:
+        self.calls.extend(("frame_freed", physical) for physical in frames)
 
 
 class MemoryFile:
@@ -118,6 +127,7 @@ class World:
             if user
             else OsvSpace(self.hardware, sync=sync, page_cache=self.cache)
         )
+        self.hardware.root = self.space.root
         self.memory = UserMemory(self.space)
 
     def walk(self, virtual: int) -> Translation | None:

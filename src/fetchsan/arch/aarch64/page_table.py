@@ -17,7 +17,7 @@ AARCH64_PAGE_TABLE = PageTableFormat(
     name="aarch64",
     fields={
         "valid": Field(0),
-        "page": Field(1),
+        "large": Field(1, inverted=True),  # a table or a page has the bit set, a block has not
         "attribute_index": Field(2, 3),
         "user": Field(6),  # AP[1]
         "writable": Field(7, inverted=True),  # AP[2]
@@ -34,5 +34,6 @@ AARCH64_PAGE_TABLE = PageTableFormat(
     },
     leaf=VALID | PAGE_OR_TABLE | _NORMAL_WRITE_BACK | _INNER_SHAREABLE | ACCESSED,
     table=VALID | PAGE_OR_TABLE,
+    large=False,
     no_access=1 << 57 | PAGE_OR_TABLE | _NORMAL_WRITE_BACK | _INNER_SHAREABLE | ACCESSED,
 )

@@ -28,5 +28,6 @@ X64_PAGE_TABLE = PageTableFormat(
     },
     leaf=_PRESENT | _USER | _ACCESSED,
     table=_PRESENT | _WRITABLE | _USER | _ACCESSED,
+    large=True,
     no_access=1 << 51 | _PRESENT | _USER | _ACCESSED,
 )

@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 from fetchsan.kernel.errors import Access, GuestFault, LinuxError
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import Layout
+from fetchsan.kernel.mmu.leaves import VirtToPhys
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_down, page_up
-from fetchsan.kernel.mmu.operations import DirtyCleaner, Protection, Unpopulate
+from fetchsan.kernel.mmu.operations import DirtyCleaner, Protection, SplitHugePages, Unpopulate
 from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache
 from fetchsan.kernel.mmu.page_tables import PageTables
 from fetchsan.kernel.mmu.populate import populate_vma
@@ -22,6 +23,7 @@ from fetchsan.kernel.mmu.vma import (
     MMAP_FIXED,
     MMAP_POPULATE,
     MMAP_SHARED,
+    MMAP_SMALL,
     PERM_EXEC,
     PERM_READ,
     PERM_WRITE,
@@ -31,7 +33,6 @@ from fetchsan.kernel.mmu.vma import (
 )
 from fetchsan.kernel.mmu.vma_list import MAX_MAP_COUNT, VmaList
 from fetchsan.machine.hardware import Hardware
-from fetchsan.machine.walk import find_leaf
 
 __all__ = ["BUS_ADRERR", "SEGV_ACCERR", "SEGV_MAPERR", "SIGBUS", "SIGSEGV", "AddressSpace"]
 
@@ -49,6 +50,8 @@ class AddressSpace:
     here. OutOfMemoryError passes through: it ends the run.
     """
 
+    gather_limit: ClassVar[int] = 20
+    """How many pages are unmapped before one TLB flush, after which their frames are free."""
     user: ClassVar[bool] = False
     """Whether pages are an unprivileged program's (EL0, ring 3)."""
     populates_writable: ClassVar[bool] = False
@@ -154,7 +157,7 @@ class AddressSpace:
             if vma.shared and isinstance(vma, FileVma):
                 first, last = vma.file_offset(vma.start) // PAGE_SIZE, vma.file_offset(vma.end) // PAGE_SIZE
                 self.page_cache.failures += self.page_cache.write_back(vma.inode, first, last)
-            operate_range(Unpopulate(self), vma.start, vma.size)
+            operate_range(Unpopulate(self, vma), vma.start, vma.size)
             self.erase_vma(vma)
             removed += vma.size
         return removed
@@ -171,6 +174,16 @@ class AddressSpace:
             assert inside is not None
             inside.perm = perm
             operate_range(Protection(self, perm), inside.start, inside.size)
+        self.merge(start, end)
+
+    def allow_huge_pages(self, start: int, end: int, *, allow: bool) -> None:
+        """MADV_HUGEPAGE and MADV_NOHUGEPAGE over [start, end); the latter splits the 2 MiB pages that are there."""
+        self._split_at(start, end)
+        for vma in self.vmas.find_intersecting_vmas(start, end):
+            if isinstance(vma, AnonVma):
+                vma.flags = vma.flags & ~MMAP_SMALL if allow else vma.flags | MMAP_SMALL
+                if not allow:
+                    operate_range(SplitHugePages(self), vma.start, vma.size)
         self.merge(start, end)
 
     def split(self, vma: Vma, edge: int) -> None:
@@ -215,10 +228,21 @@ class AddressSpace:
         page = page_down(virtual)
         if isinstance(vma, FileVma) and vma.file_offset(page) >= vma.inode.size:
             raise self._fault(virtual, access, SIGBUS, BUS_ADRERR)
+        start, size = self.fault_window(vma, page)
         try:
-            populate_vma(self, vma, page, PAGE_SIZE, write=access == "write")
+            populate_vma(self, vma, start, size, write=access == "write")
         except LinuxError:  # the file cannot be read
             raise self._fault(virtual, access, SIGBUS, BUS_ADRERR) from None
+
+    def fault_window(self, vma: Vma, page: int) -> tuple[int, int]:
+        """(start, size) of what a fault on `page` of `vma` populates."""
+        return vma.fault_window(page)
+
+    def virt_to_phys(self, virtual: int) -> int | None:
+        """The physical address behind `virtual`, or None where no page is."""
+        where = VirtToPhys(self, virtual)
+        operate_range(where, virtual, 1)
+        return where.physical
 
     def accessible_until(self, start: int, end: int, access: Access) -> int:
         """The first byte of [start, end) where `access` would be refused; `end` if nowhere. Populates nothing."""
@@ -246,7 +270,7 @@ class AddressSpace:
     def forget_pages(self, vma: FileVma, first: int, last: int | None = None) -> None:
         """Unmap pages [first, last) of its file from `vma`, private copies too (the file has lost them)."""
         end = vma.file_offset(vma.end) // PAGE_SIZE
-        self._over_file_pages(Unpopulate(self), vma, first, end if last is None else last)
+        self._over_file_pages(Unpopulate(self, vma), vma, first, end if last is None else last)
 
     def all_vmas_size(self) -> int:
         """OSv's `all_vmas_size`: the size of the address space in use."""
@@ -282,6 +306,6 @@ class AddressSpace:
                 self.split(vma, edge)
 
     def _fault(self, virtual: int, access: Access, signal: int, code: int) -> GuestFault:
-        entry, level = find_leaf(self.hardware.memory, self.root, virtual)
+        entry, level = self.port.find_leaf(self.hardware.memory, self.root, virtual)
         return GuestFault(virtual, access, signal, code, level=level, permission=bool(entry))
 

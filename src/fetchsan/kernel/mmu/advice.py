@@ -7,10 +7,11 @@ import errno
 from collections.abc import Callable
 
 from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.mman import Madvise, Msync
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
-from fetchsan.kernel.mmu.operations import CollectLeaves, Unpopulate
+from fetchsan.kernel.mmu.operations import Unpopulate
 from fetchsan.kernel.mmu.page_cache import SharedMemory
 from fetchsan.kernel.mmu.vma import MMAP_LOCKED, PERM_WRITE, FileVma, Vma
 
@@ -31,7 +32,7 @@ def _drop(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
 
 def _drop_locked(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     """MADV_DONTNEED_LOCKED: the same, locked or not."""
-    operate_range(Unpopulate(space), start, end - start)
+    operate_range(Unpopulate(space, vma), start, end - start)
 
 
 def _refuse_locked(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
@@ -45,6 +46,13 @@ def _free(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
     if isinstance(vma, FileVma):
         raise LinuxError(errno.EINVAL)
     _drop(space, vma, start, end)
+
+
+def _huge_pages(allow: bool) -> _Advice:
+    def advise(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
+        space.allow_huge_pages(start, end, allow=allow)
+
+    return advise
 
 
 def _remove(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
@@ -87,6 +95,8 @@ _ADVICE: dict[int, _Advice] = {
     Madvise.FREE: _free,
     Madvise.REMOVE: _remove,
     Madvise.WIPEONFORK: _wipe,
+    Madvise.HUGEPAGE: _huge_pages(allow=True),
+    Madvise.NOHUGEPAGE: _huge_pages(allow=False),
     Madvise.POPULATE_READ: _populate(write=False),
     Madvise.POPULATE_WRITE: _populate(write=True),
 }

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Owns who holds each frame of guest RAM: reference counts, the clean flag, zeroing.
+"""Owns who holds each frame of guest RAM: reference counts, huge pages, the clean flag, zeroing.
 
-Every leaf PTE holds one reference, and so does every page of the page cache; a page table is held by its tables. The
-clean flag is Linux's PG_dcache_clean: the instruction side has seen what the frame holds.
+Every leaf PTE holds one reference, and so does every page of the page cache; a page table is held by its tables. A huge
+page (2 MiB) is held as one thing until it is split. The clean flag is Linux's PG_dcache_clean: the instruction side has
+seen what the frame holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from fetchsan.machine.hardware import Hardware, Origin
-from fetchsan.machine.memory import FRAME_SIZE
+from fetchsan.machine.memory import BLOCK_SIZE, FRAME_SIZE
 
 __all__ = ["ZEROING", "ZERO_PAGE", "Frames"]
 
@@ -24,22 +27,45 @@ class Frames:
         self.memory = hardware.memory
         self.clean: set[int] = set()
         self._references: dict[int, int] = {}
+        self._huge: set[int] = set()
         self._zero: int | None = None
+
+    # Taking ---------------------------------------------------------------------------------------------------------
 
     def allocate(self) -> int:
         """A frame with one reference; it holds whatever its last owner left. Raises OutOfMemoryError."""
         physical = self.memory.allocate_frame()
         self._references[physical] = 1
-        self.clean.discard(physical)
-        self.hardware.frame_allocated(physical)
         return physical
 
     def allocate_zeroed(self, pe: int) -> int:
         """A frame of zeros, stored through the data side like any other bytes."""
+        untouched = self.memory.untouched_from
         physical = self.allocate()
-        # Writing zeros over zeros changes no slot (clause 8), and would make the host back frames that stay untouched.
-        if self.memory.read(physical, FRAME_SIZE) != ZERO_PAGE:
-            self.hardware.store(pe, physical, ZERO_PAGE, ZEROING)
+        if physical < untouched:
+            self._zero_frame(pe, physical)
+        return physical
+
+    def allocate_zeroed_many(self, pe: int, count: int) -> list[int]:
+        """`count` frames of zeros, in the order in which single ones would come. Raises OutOfMemoryError."""
+        untouched = self.memory.untouched_from
+        frames = self.memory.allocate_frames(count)
+        self._references.update(dict.fromkeys(frames, 1))
+        for physical in frames:
+            if physical < untouched:
+                self._zero_frame(pe, physical)
+        return frames
+
+    def allocate_huge(self, pe: int) -> int | None:
+        """A huge page of zeros, 2 MiB and aligned; None if no such block is free."""
+        untouched = self.memory.untouched_from
+        physical = self.memory.allocate_block()
+        if physical is None:
+            return None
+        self._huge.add(physical)
+        if physical < untouched:
+            for frame in range(physical, physical + BLOCK_SIZE, FRAME_SIZE):
+                self._zero_frame(pe, frame)
         return physical
 
     def allocate_table(self) -> int:
@@ -71,18 +97,42 @@ class Frames:
         self._references[physical] += 1
         return physical
 
+    # Giving back ----------------------------------------------------------------------------------------------------
+
     def release(self, physical: int) -> None:
         """One reference less; the last one frees the frame."""
-        left = self._references[physical] - 1
-        if left:
-            self._references[physical] = left
-            return
-        del self._references[physical]
-        self.clean.discard(physical)
-        if physical == self._zero:
-            self._zero = None
-        self.hardware.frame_freed(physical)
-        self.memory.free_frame(physical)
+        self.release_many((physical,))
+
+    def release_many(self, frames: Iterable[int]) -> None:
+        """One reference less of each; frames without any are free again, the last of them to be used first."""
+        references = self._references
+        freed = []
+        for physical in frames:
+            left = references[physical] - 1
+            if left:
+                references[physical] = left
+            else:
+                del references[physical]
+                freed.append(physical)
+        if freed:
+            if self._zero is not None and self._zero not in references:
+                self._zero = None
+            self._free(freed)
+
+    def release_huge(self, physical: int) -> None:
+        """A huge page, whole, has no owner any more."""
+        self._huge.remove(physical)
+        block = range(physical, physical + BLOCK_SIZE, FRAME_SIZE)
+        self.clean.difference_update(block)
+        self.hardware.frames_freed(block)
+        self.memory.free_block(physical)
+
+    def split_huge(self, physical: int) -> None:
+        """From now on its frames are held, and freed, one by one."""
+        self._huge.remove(physical)
+        self._references.update(dict.fromkeys(range(physical, physical + BLOCK_SIZE, FRAME_SIZE), 1))
+
+    # Asking ---------------------------------------------------------------------------------------------------------
 
     def written_by_kernel(self, physical: int) -> None:
         """The kernel changed a frame of the page cache: what the instruction side has seen is out of date."""
@@ -90,8 +140,23 @@ class Frames:
 
     def references(self, physical: int) -> int:
         """How many PTEs and cache entries hold this frame (0: free)."""
+        if physical & -BLOCK_SIZE in self._huge:
+            return 1
         return self._references.get(physical, 0)
 
     def held(self) -> set[int]:
         """Every frame that somebody holds."""
-        return set(self._references)
+        pieces = (range(block, block + BLOCK_SIZE, FRAME_SIZE) for block in self._huge)
+        return set(self._references).union(*pieces)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _zero_frame(self, pe: int, physical: int) -> None:
+        # Writing zeros over zeros changes no slot (clause 8), and would make the host back frames that stay untouched.
+        if self.memory.read(physical, FRAME_SIZE) != ZERO_PAGE:
+            self.hardware.store(pe, physical, ZERO_PAGE, ZEROING)
+
+    def _free(self, frames: Sequence[int]) -> None:
+        self.clean.difference_update(frames)
+        self.hardware.frames_freed(frames)
+        self.memory.free_frames(frames)

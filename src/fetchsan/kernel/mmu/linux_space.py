@@ -25,11 +25,13 @@ from fetchsan.kernel.mmu.vma import (
     MMAP_LOCKED,
     MMAP_POPULATE,
     MMAP_SHARED,
+    MMAP_SMALL,
     MMAP_STACK,
     PERM_EXEC,
     PERM_READ,
     PERM_WRITE,
     FileVma,
+    Vma,
 )
 from fetchsan.machine.hardware import Hardware
 
@@ -45,6 +47,7 @@ _ANY_RIGHT = PERM_READ | PERM_WRITE | PERM_EXEC
 class LinuxSpace(AddressSpace):
     """The address space of one process under the Linux ABI."""
 
+    gather_limit: ClassVar[int] = 10_000  # MAX_GATHER_BATCH_COUNT pages of pointers
     user: ClassVar[bool] = True
     populates_writable: ClassVar[bool] = True  # populate_vma_page_range
     # Linux's arm64 and x86-64 tables make every page that has any right readable.
@@ -69,6 +72,15 @@ class LinuxSpace(AddressSpace):
     def anonymous_pages(self) -> PageProvider:
         """Reads share one page of zeros."""
         return ZeroPages()
+
+    def map_anon(self, address: int, size: int, flags: int, perm: int, *, name: str = "") -> int:
+        """Map zeroed memory, in 4 KiB pages until MADV_HUGEPAGE asks for more (Debian's default policy)."""
+        return super().map_anon(address, size, flags | MMAP_SMALL, perm, name=name)
+
+    def fault_window(self, vma: Vma, page: int) -> tuple[int, int]:
+        """A huge page only where no smaller one is yet."""
+        start, size = super().fault_window(vma, page)
+        return (start, size) if self.tables.cached_leaf_table(page) is None else (page, PAGE_SIZE)
 
     def flush_tlb(self) -> None:
         """After a reduction of rights: no CSE."""

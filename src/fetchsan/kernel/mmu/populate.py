@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.operate import operate_range
-from fetchsan.kernel.mmu.operations import CollectLeaves, PopulateSmall
-from fetchsan.kernel.mmu.vma import PERM_EXEC, Vma
+from fetchsan.kernel.mmu.operations import Populate, PopulateSmall
+from fetchsan.kernel.mmu.vma import MMAP_SMALL, PERM_EXEC, Vma
 
 if TYPE_CHECKING:
     from fetchsan.kernel.mmu.address_space import AddressSpace
@@ -20,7 +21,8 @@ __all__ = ["populate_vma", "vma_invalidate_cache"]
 
 def populate_vma(space: AddressSpace, vma: Vma, v: int, size: int, write: bool = False) -> int:
     """Fill [v, v+size) of `vma` with pages; returns the bytes populated."""
-    total = operate_range(PopulateSmall(space, vma, write), v, size)
+    operation = PopulateSmall if vma.flags & MMAP_SMALL else Populate
+    total = operate_range(operation(space, vma, write), v, size)
 
     # On some architectures it is necessary to invalidate CPU caches after memory is populated with code.
     vma_invalidate_cache(space, vma, v, size)

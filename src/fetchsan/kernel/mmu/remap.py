@@ -12,7 +12,7 @@ from fetchsan.kernel.mmu.lock import populate
 from fetchsan.kernel.mmu.mman import Mremap
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unhook
-from fetchsan.kernel.mmu.sync import before_executable_pte
+from fetchsan.kernel.mmu.sync import before_executable_ptes
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCKED, PERM_EXEC, Vma
 
 __all__ = ["mremap"]
@@ -108,8 +108,10 @@ def _move(
     for virtual, entry in taken.taken:
         moved = virtual - address + start
         if vma.perm & PERM_EXEC:
-            before_executable_pte(space, entry & space.tables.format.address_mask, moved)
+            before_executable_ptes(space, ((entry & space.tables.format.address_mask, moved),))
         space.tables.write_leaf(space.pe, space.tables.entry_at(moved), moved, entry)
+        if vma.page_ops.tracks_leaves:
+            vma.page_ops.moved(space, vma, virtual, moved, entry)
     if not flags & Mremap.DONTUNMAP:
         # The pages are gone from there: this only takes out the VMA.
         space.evacuate(address, address + old_size)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fetchsan.kernel.mmu.address_space import AddressSpace
 
-__all__ = ["SYNC_POLICIES", "SyncPolicy", "before_executable_pte"]
+__all__ = ["SYNC_POLICIES", "SyncPolicy", "before_executable_ptes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,12 @@ SYNC_POLICIES = {
 }
 
 
-def before_executable_pte(space: AddressSpace, physical: int, virtual: int) -> None:
-    """Linux's `__sync_icache_dcache`: called before a PTE that makes `physical` executable at `virtual` is written."""
+def before_executable_ptes(space: AddressSpace, pages: Iterable[tuple[int, int]]) -> None:
+    """Linux's `__sync_icache_dcache`: called before PTEs that make `pages`, (frame, page) pairs, executable are written."""
+    if not space.sync.before_pte:
+        return
     clean = space.frames.clean
-    if space.sync.before_pte and physical not in clean:
-        space.hardware.kernel_synchronise(space.pe, physical, virtual)
-        clean.add(physical)
+    for physical, virtual in pages:
+        if physical not in clean:
+            space.hardware.kernel_synchronise(space.pe, physical, virtual)
+            clean.add(physical)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from fetchsan.arch.page_table import EXECUTE, READ, WRITE
+from fetchsan.kernel.mmu.page_tables import HUGE_PAGE_SIZE
 
 if TYPE_CHECKING:
     from fetchsan.kernel.mmu.page_cache import MappableInode
@@ -35,10 +36,12 @@ PERM_READ = READ
 PERM_WRITE = WRITE
 PERM_EXEC = EXECUTE
 
+PAGE_SIZE = 4096
+
 MMAP_FIXED = 1 << 0
 MMAP_POPULATE = 1 << 1
 MMAP_SHARED = 1 << 2
-MMAP_SMALL = 1 << 5
+MMAP_SMALL = 1 << 5  # no 2 MiB pages
 MMAP_FILE = 1 << 7
 MMAP_STACK = 1 << 8  # grows down, in Linux's terms: PROT_GROWSDOWN applies to all of it
 MMAP_LOCKED = 1 << 10  # Linux's VM_LOCKED: its pages may not be dropped by madvise
@@ -69,6 +72,13 @@ class Vma(ABC):
     def map_dirty(self) -> bool:
         """Whether pages are dirty from the start: true of all but shared files, whose stores must be written back."""
         return True
+
+    def fault_window(self, page: int) -> tuple[int, int]:
+        """(start, size) of what a fault on `page` populates: the 2 MiB around it, where such a page fits (`vma::fault`)."""
+        start = page & -HUGE_PAGE_SIZE
+        if not self.flags & MMAP_SMALL and self.start <= start and start + HUGE_PAGE_SIZE <= self.end:
+            return start, HUGE_PAGE_SIZE
+        return page, PAGE_SIZE
 
     def may_have(self, perm: int) -> bool:
         """Whether mprotect may grant `perm` (OSv's `validate_perm`)."""

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from sortedcontainers import SortedDict
 
 from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.page_tables import HUGE_PAGE_SIZE
 from fetchsan.kernel.mmu.providers import PageProvider
 from fetchsan.kernel.mmu.vma import AnonVma, Vma
 
-__all__ = ["HUGE_PAGE_SIZE", "MAX_MAP_COUNT", "VmaList"]
+__all__ = ["MAX_MAP_COUNT", "VmaList"]
 
-HUGE_PAGE_SIZE = 2 << 20
 MAX_MAP_COUNT = 65530  # vm.max_map_count
 
 
