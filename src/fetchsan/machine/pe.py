@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.load_store import access_address
-from fetchsan.arch.aarch64.system_instructions import MSR_TPIDR_XZR, MaintenanceOp, SystemWord, classify
+from fetchsan.arch.aarch64.system_instructions import MSR_TPIDR_XZR, WFI, MaintenanceOp, SystemWord, classify
 from fetchsan.errors import InternalError
 from fetchsan.machine import native
 from fetchsan.machine.engine import (
@@ -119,8 +119,11 @@ class PE:
             self._error = error
         self.stop()
 
-    def run(self) -> None:
-        """Execute until stop(). Raises what fail() was given."""
+    def run(self, *, until_wait: bool = False) -> None:
+        """Execute until stop(), with `until_wait` also until a WFI. Raises what fail() was given.
+
+        Who runs PEs in turn gives the next one its turn then: WFI moves nothing, and to go on after it is no exception.
+        """
         self._stopping = False
         while True:
             if self._flush:
@@ -140,6 +143,8 @@ class PE:
             elif code:
                 # The fill of a code removal failed, or an exception of a kind the engine does not announce.
                 raise InternalError(f"unexplained engine exception at pc {self.engine.get('pc'):#x}")
+            elif until_wait and self.machine.word_at(self, self.engine.pc() - 4) == WFI:
+                return
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error

@@ -19,6 +19,7 @@ __all__ = [
     "MAINTENANCE",
     "MSR_TPIDR_XZR",
     "NOP",
+    "WFI",
     "Maintenance",
     "MaintenanceOp",
     "SystemWord",
@@ -33,6 +34,7 @@ BRK = 0xD420_0000
 """BRK #0; the immediate goes to bits 20:5."""
 DC_CVAU_XZR = 0xD50B_7B3F
 MSR_TPIDR_XZR = 0xD51B_D05F
+WFI = 0xD503_207F
 
 
 class MaintenanceOp(Enum):

@@ -23,7 +23,7 @@ from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.clock import Clock
 from fetchsan.kernel.errors import Access, GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
-from fetchsan.kernel.linker.osv_object import LINKER, OsvObject, load_object
+from fetchsan.kernel.linker.osv_object import LINKER, load_object
 from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -108,32 +108,23 @@ class OsvKernel:
 
         Raises NotExecutableError. After `Aborted` the machine has halted and everything is as it was.
         """
+        self.start_application(pe, file, argv)
+        pe.run()
+        return self.finish_application()
+
+    def start_application(self, pe: ProcessingElement, file: RofsFile, argv: Sequence[str]) -> None:
+        """Load `file` and make `pe` ready to call its main(). Raises NotExecutableError."""
         self.space.pe = pe.index
         self.memory.origin = Origin(None, LINKER)
         self.image.add(file)
         loaded = load_object(self.space, self.memory, file, self._next_address)
         self._next_address = loaded.end
-        stack = self.space.map_anon(0, _STACK_SIZE, MMAP_POPULATE | MMAP_STACK, PERM_READ | PERM_WRITE, name="[stack]")
-        self._enter(pe, loaded, stack + _STACK_SIZE, argv)
         self._end = None
+        self.application = Application(loaded)
+        self._threads[pe.index] = Thread(self, pe)
         for descriptor in range(3):
             self.application.files.place(descriptor, open_console(self.console))
-        pe.run()
-        end = self._end
-        assert end is not None, "the PE stops only when the application has ended"
-        if isinstance(end, Exited):
-            self.application.files.close_all()
-            self.application = Application()
-            self._threads = {index: Thread(self, thread.pe) for index, thread in self._threads.items()}
-            self.space.evacuate(stack, stack + _STACK_SIZE)
-            loaded.unload()
-        return end
-
-    def _enter(self, pe: ProcessingElement, loaded: OsvObject, top: int, argv: Sequence[str]) -> None:
-        """main(argc, argv), called by the kernel."""
-        main = loaded.lookup("main")
-        if main is None:
-            raise NotExecutableError(loaded.path, "exports no main()")
+        top = self._make_stack()
         pointers = []
         for argument in argv:
             data = argument.encode() + b"\0"
@@ -142,10 +133,47 @@ class OsvKernel:
             pointers.append(top)
         top = (top - 8 * (len(pointers) + 1)) & -16
         self.memory.write(top, b"".join(pointer.to_bytes(8, "little") for pointer in (*pointers, 0)))
-        for register in GENERAL_REGISTERS:
-            pe.set(register, 0)
-        for register, value in (("x0", len(pointers)), ("x1", top), ("x30", _KERNEL_TEXT), ("sp", top), ("pc", main)):
+        self._enter(pe, "main", top, len(pointers), top)
+
+    def start_thread(self, pe: ProcessingElement, entry: str) -> Thread:
+        """Make `pe`, which is another than main()'s, ready to call the exported function `entry`; to return ends the thread.
+
+        Raises NotExecutableError.
+        """
+        thread = self._threads[pe.index] = Thread(self, pe, entry)
+        self._enter(pe, entry, self._make_stack())
+        return thread
+
+    def finish_application(self) -> Exited | Aborted:
+        """How it ended; if it has exited, unmap it."""
+        end, loaded = self._end, self.application.loaded
+        assert end is not None and loaded is not None, "the PE stops only when the application has ended"
+        if isinstance(end, Exited):
+            self.application.files.close_all()
+            for stack in self.application.stacks:
+                self.space.evacuate(stack, stack + _STACK_SIZE)
+            self.application = Application()
+            self._threads = {index: Thread(self, thread.pe) for index, thread in self._threads.items()}
+            loaded.unload()
+        return end
+
+    def _make_stack(self) -> int:
+        """The top of a new one."""
+        stack = self.space.map_anon(0, _STACK_SIZE, MMAP_POPULATE | MMAP_STACK, PERM_READ | PERM_WRITE, name="[stack]")
+        self.application.stacks.append(stack)
+        return stack + _STACK_SIZE
+
+    def _enter(self, pe: ProcessingElement, entry: str, top: int, *arguments: int) -> None:
+        """entry(arguments ...), called by the kernel: a context switch, so a CSE."""
+        loaded = self.application.loaded
+        assert loaded is not None, "an application is loaded"
+        address = loaded.lookup(entry)
+        if address is None:
+            raise NotExecutableError(loaded.path, f"exports no {entry}()")
+        registers = dict.fromkeys(GENERAL_REGISTERS, 0) | {f"x{number}": value for number, value in enumerate(arguments)}
+        for register, value in (registers | {"x30": _KERNEL_TEXT, "sp": top, "pc": address}).items():
             pe.set(register, value)
+        self.hardware.context_synchronise(pe.index)
 
     # The doors of TrapHandler ---------------------------------------------------------------------------------------
 
@@ -170,7 +198,7 @@ class OsvKernel:
         """`vm_fault`. No CSE for fetches (coherency model, rule 12)."""
         try:
             if access == "execute" and virtual == _KERNEL_TEXT:
-                self.end(pe, Exited(pe.get("x0") & 0xFF))
+                self._returned(pe)
                 return False
             try:
                 self.space.fault(pe.index, virtual, access)
@@ -186,6 +214,15 @@ class OsvKernel:
         except Exception as error:
             pe.fail(error)
             return False
+
+    def _returned(self, pe: ProcessingElement) -> None:
+        """From main(), or from the first function of another thread."""
+        thread = self._threads[pe.index]
+        thread.over = True
+        if thread.entry == "main":
+            self.end(pe, Exited(pe.get("x0") & 0xFF))
+        else:
+            pe.stop()
 
     def exception(self, pe: ProcessingElement, exception: CPUException) -> None:
         """Everything else is fatal: `handle_unexpected_exception`."""
@@ -206,6 +243,7 @@ class OsvKernel:
         return "run_main+0x0 (kernel)" if address == _KERNEL_TEXT else self.symbolise(address)
 
     def end(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
-        """The application is over (or the machine halted)."""
+        """The application is over (or the machine halted), on every PE."""
         self._end = end
-        pe.stop()
+        for thread in self._threads.values():
+            thread.pe.stop()

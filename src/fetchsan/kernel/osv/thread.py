@@ -11,6 +11,7 @@ from fetchsan.kernel.vfs.fd_table import FdTable
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
 if TYPE_CHECKING:
+    from fetchsan.kernel.linker.osv_object import OsvObject
     from fetchsan.kernel.mmu.osv_space import OsvSpace
     from fetchsan.kernel.mmu.user_memory import UserMemory
     from fetchsan.kernel.osv.kernel import OsvKernel
@@ -30,6 +31,8 @@ class Aborted:
 class Application:
     """What the threads of the application share. OSv keeps these for the whole machine: there is one application."""
 
+    loaded: OsvObject | None = None
+    stacks: list[int] = field(default_factory=list)
     files: FdTable = field(default_factory=FdTable)
     actions: dict[int, SignalAction] = field(default_factory=dict)
 
@@ -40,6 +43,8 @@ class Thread:
 
     kernel: OsvKernel
     pe: ProcessingElement
+    entry: str = "main"  # the exported function that it began with
+    over: bool = False
     signal_mask: int = 0
     alternate_stack: AlternateStack = field(default_factory=AlternateStack)
 
