@@ -42,6 +42,7 @@ class State:
         due: Callable[[Judgement], None] = lambda _judgement: None,
         strict: bool = False,
         every_frame: Callable[[], Iterable[int]] = tuple,
+        is_zero: Callable[[int, int], bool] = lambda _physical, _size: False,
     ) -> None:
         self.rules = rules
         self.pes = pes
@@ -50,6 +51,7 @@ class State:
         """What the last `fetch` moved to F by clause 7."""
         self._data = data
         self._every_frame = every_frame
+        self._is_zero = is_zero
         self._line_mask = ~(rules.line - 1)
         self._clock = 0
         self._last_event = 0

@@ -7,7 +7,8 @@ is compared with what it last was, whenever something asks (clause 14: "where si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from fetchsan.coherency.lines import Line, Store
 from fetchsan.coherency.state import FRAME_MASK, FRAME_SIZE, State
@@ -25,6 +26,14 @@ class Stores(State):
         if frame not in self._watched:
             self._watched.add(frame)
             self.observe_frame(frame)
+
+    def watch_all(self, frames: Sequence[int]) -> None:
+        """`watch` each."""
+        if self._never_written(frames):
+            self._watched.update(frames)
+        else:
+            for frame in frames:
+                self.watch(frame)
 
     def watches(self, frame: int) -> bool:
         """Whether single stores to `frame` count."""
@@ -114,6 +123,12 @@ class Stores(State):
             self._initial.pop(frame, None)
         self._filled.pop(frame, None)
 
+    def settle_all(self, frames: Sequence[int]) -> None:
+        """`settle` each."""
+        if not self._never_written(frames):
+            for frame in frames:
+                self.settle(frame)
+
     def freed(self, frame: int) -> None:
         """The frame has no owner now. It keeps its views (clause 2); held hits on it are due (clause 6)."""
         if frame in self._watched:
@@ -122,6 +137,17 @@ class Stores(State):
         for line in self.lines_in(frame).values():
             line.unaided = None
             self._held.release(line)
+
+    def _never_written(self, frames: Sequence[int]) -> bool:
+        """Whether all views of these frames hold the zeros of power-on and nothing is remembered of them: one look at
+        fresh memory instead of one a frame. False also where that is not worth finding out.
+        """
+        size = len(frames) * FRAME_SIZE
+        if len(frames) < 2 or frames[-1] - frames[0] != size - FRAME_SIZE:
+            return False
+        if any(not known.keys().isdisjoint(frames) for known in (self._frames, self._initial, self._filled)):
+            return False
+        return self._is_zero(frames[0], size) and all(b - a == FRAME_SIZE for a, b in pairwise(frames))
 
     def _record(self, line: Line, pe: int | None, slots: int, after: bytes, origins: dict[int, object]) -> None:
         self._held.stored(line, slots)

@@ -8,6 +8,7 @@ reset (clause 13) are the only other ways into F. The kernel's own synchronisati
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from fetchsan.coherency.lines import ALL_ALIASES, Line, Unaided, newer
 from fetchsan.coherency.maintenance import Maintenance
@@ -76,6 +77,13 @@ class Synchronisation(Maintenance):
                     self._ahead[pe].pop((line, key), None)
                     moved.append((line, key))
         return moved
+
+    def made_executable_all(self, pe: int, pages: Sequence[tuple[int, int]]) -> Moved:
+        """`made_executable` each (frame, page)."""
+        if self.fetch_behind(pe) or self.rules.vipt or any(frame not in self._watched for frame, _page in pages):
+            return [moved for frame, page in pages for moved in self.made_executable(pe, frame, page)]
+        self._tick()  # F lacks nothing of I anywhere
+        return []
 
     def _may_be_behind(self, pe: int, frame: int) -> list[Line]:
         """Lines of the frame whose F may lack something of I. Engines that flip W and X do this for whole areas at a time."""

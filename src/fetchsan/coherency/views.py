@@ -20,6 +20,7 @@ class Views(Synchronisation):
     """U, I and F of every line for `pes` PEs; D is memory itself, read through `data(physical, size)`.
 
     `due` is called with each held hit that must be reported after all (clause 6); `strict` reports at once instead.
+    `is_zero(physical, size)` may say that D of whole frames is all zeros, where that is cheaper to know than to read.
     `every_frame` names all frames that stores may have reached unseen: DC CSW and IC IALLU reach those too.
     """
 

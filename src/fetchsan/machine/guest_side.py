@@ -101,6 +101,7 @@ class GuestSide:
             due=self._due,
             strict=strict,
             every_frame=self.memory.frames_ever_used,
+            is_zero=self.memory.is_zero,
         )
         joins = profile.idc or profile.dic
         self.planting = Planting(user=user, pes=pes, joins=joins)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterable
 
 from fetchsan.coherency import Views
 from fetchsan.machine.engine import PROT_EXEC, PROT_READ, Engine
@@ -63,11 +64,13 @@ class InstructionCache:
         """The I-frame of `frame` as executed at virtual `page`, if there is one."""
         return self._frames.get((frame, page if self._vipt else 0))
 
-    def begins_anew(self, frame: int, page: int) -> None:
-        """`page` has a new executable translation: nothing was fetched through it yet."""
-        iframe = self.frame(frame, page)
-        if iframe is not None:
-            iframe.fetched = False
+    def begin_anew(self, pages: Iterable[tuple[int, int]]) -> None:
+        """(frame, page) pairs that have a new executable translation: nothing was fetched through it yet."""
+        if self._frames:
+            for frame, page in pages:
+                iframe = self.frame(frame, page)
+                if iframe is not None:
+                    iframe.fetched = False
 
     def populate(self, frame: int, page: int, entry: int, *, lazy: bool) -> IFrame:
         """The I-frame of `frame`, filled on first use. `entry` is the offset about to execute (-1: none).

@@ -101,9 +101,10 @@ class Machine(GuestSide):
         if whole and context and self._pe_count == 1:
             # One PE: afterwards D = U = I = F of these frames, which needs no records.
             views.dsb(pe)
-            for frame in range(physical, physical + size, FRAME_SIZE):
-                views.settle(frame)
-                if self.mode == "stale":
+            frames = range(physical, physical + size, FRAME_SIZE)
+            views.settle_all(frames)
+            if self.mode == "stale":
+                for frame in frames:
                     self._refresh_frame(pe, frame)
         else:
             for address in range(physical & -self.rules.dline, physical + size, self.rules.dline):
@@ -143,21 +144,18 @@ class Machine(GuestSide):
         if not executable or self.mode == "coherent":
             return
         self._before_event(pe)
-        written = self.written_directly if self._windows else ()
-        seen_from_now = False
-        for frame, page in executable:
-            # Clause 10: no translation, no fetch; and from now on the frame's stores are seen.
-            if not self.views.watches(frame):
-                self.views.watch(frame)
-                seen_from_now |= frame in written
-            for each in self.pes:
-                moved = self.views.made_executable(each.index, frame, page)
-                each.icache.begins_anew(frame, page)
-                if self.mode == "stale":
-                    self._refresh(each.index, moved)
-        if seen_from_now:
+        # From now on the frames' stores are seen.
+        frames = [frame for frame, _page in executable if not self.views.watches(frame)]
+        self.views.watch_all(frames)
+        if self._windows and not self.written_directly.isdisjoint(frames):
             for each in self.pes:
                 each.forget_data()
+        for each in self.pes:
+            # Clause 10: no translation, no fetch.
+            moved = self.views.made_executable_all(each.index, executable)
+            each.icache.begin_anew(executable)
+            if self.mode == "stale":
+                self._refresh(each.index, moved)
         self.settle_interest()
 
     def set_translation_root(self, pe: int, root: int) -> None:
@@ -216,8 +214,10 @@ class Machine(GuestSide):
             self.drain(self.pes[pe])
 
     def _refresh_frame(self, pe: int, frame: int) -> None:
-        for address in range(frame, frame + FRAME_SIZE, self._line):
-            self.pes[pe].icache.refresh(address)
+        icache = self.pes[pe].icache
+        if frame in icache.by_frame:
+            for address in range(frame, frame + FRAME_SIZE, self._line):
+                icache.refresh(address)
 
     def _track(self, physical: int, size: int, origin: Origin) -> None:
         """The kernel wrote into a tracked frame that nobody executes yet."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from collections.abc import Iterable, Sequence
+from io import FileIO
 
 from fetchsan.errors import FetchSanError
 
@@ -45,6 +47,10 @@ class PhysicalMemory:
         self.words = self.view.cast("Q")  # the same bytes as doublewords, for page tables (both hosts are little-endian)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._next = base
+        try:
+            self._pagemap: FileIO | None = FileIO("/proc/self/pagemap")
+        except OSError:  # a host without it: reading tells, too
+            self._pagemap = None
         self._free: list[int] = []  # a stack; only what is in `_free_set` is really free
         self._free_set: set[int] = set()
         self._free_in_block: dict[int, int] = {}
@@ -176,6 +182,23 @@ class PhysicalMemory:
         """Frames handed out and not returned."""
         free = len(self._free_set) + len(self._blocks) * _FRAMES_PER_BLOCK
         return (self._next - self.base) // FRAME_SIZE - free
+
+    def is_zero(self, physical: int, size: int) -> bool:
+        """Whether whole frames hold zeros only. What the host never backed does, and is not touched to find out."""
+        for start in range(physical, physical + size, BLOCK_SIZE):
+            length = min(BLOCK_SIZE, physical + size - start)
+            if not self._is_unbacked(start, length) and self.read(start, length) != bytes(length):
+                return False
+        return True
+
+    def _is_unbacked(self, physical: int, size: int) -> bool:
+        """Whether the host has no page, in memory or in swap, behind a range (pagemap(5): bits 63 and 62)."""
+        start = self.host_address + physical - self.base
+        if self._pagemap is None or start % mmap.PAGESIZE or size % mmap.PAGESIZE:
+            return False
+        first = start // mmap.PAGESIZE
+        entries = os.pread(self._pagemap.fileno(), 8 * (size // mmap.PAGESIZE), 8 * first)
+        return not any(entries[7::8])  # bits 63:56 of each; the others there are zero for a page that is not
 
     def _check(self, physical: int, size: int) -> None:
         if not self.contains(physical, size):

@@ -63,7 +63,7 @@ class Frames:
         if physical is None:
             return None
         self._huge.add(physical)
-        if physical < untouched:
+        if physical < untouched and not self.memory.is_zero(physical, BLOCK_SIZE):
             for frame in range(physical, physical + BLOCK_SIZE, FRAME_SIZE):
                 self._zero_frame(pe, frame)
         return physical
