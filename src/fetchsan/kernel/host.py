@@ -114,6 +114,14 @@ class Host:
     def pwrite(self, handle: int, data: bytes, offset: int) -> int:
         return self._do("pwrite", os.pwrite, handle, data, offset)
 
+    def seek_data(self, handle: int, offset: int) -> int:
+        """Where data starts, from `offset` on; ENXIO if only a hole follows. Nothing else uses the offset of a handle."""
+        return self._do("seek_data", os.lseek, handle, offset, os.SEEK_DATA)
+
+    def seek_hole(self, handle: int, offset: int) -> int:
+        """Where a hole starts, from `offset` on; the end of the file is one."""
+        return self._do("seek_hole", os.lseek, handle, offset, os.SEEK_HOLE)
+
     def truncate(self, handle: int, size: int) -> None:
         self._do("truncate", os.ftruncate, handle, size)
 

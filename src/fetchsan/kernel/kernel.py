@@ -32,7 +32,7 @@ from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.maps import linux_maps
 from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.user_memory import UserMemory
-from fetchsan.kernel.mmu.vma import FileVma
+from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import KernelOptions
 from fetchsan.kernel.signal_delivery import force_signal, has_deliverable, send_signal
 from fetchsan.kernel.signal_frame import GENERAL_REGISTERS, VECTOR_REGISTERS
@@ -227,16 +227,15 @@ class Kernel:
     def close(self) -> None:
         """Give back all of guest memory."""
         self.process.space.destroy()
+        self.page_cache.close()
 
     def _finish(self, process: Process) -> None:
         if self.options.dump_maps:
             self.message(linux_maps(process.space).rstrip("\n"))
         process.files.close_all()
-        for vma in process.space.vmas.mapped():
-            if isinstance(vma, FileVma) and vma.shared:
-                self.page_cache.failures += self.page_cache.write_back(vma.inode)
-        for failure in self.page_cache.failures:
-            self.message(f"fetchsan: {failure.path}: not written back: {os.strerror(failure.errno).lower()}")
+        self.page_cache.failures += self.page_cache.write_back_all()
+        for failure in lost_messages(self.page_cache.failures):
+            self.message(f"fetchsan: {failure}")
 
     def _system_facts(self) -> SystemFacts:
         memory = self.hardware.memory

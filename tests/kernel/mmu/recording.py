@@ -8,13 +8,18 @@ from typing import Any
 
 from fetchsan.arch.aarch64.page_table import ACCESSED, PAGE_OR_TABLE
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.mmu import Frames, LinuxSpace, OsvSpace, PageCache, UserMemory, linux_layout
+from fetchsan.kernel.mmu import AddressSpace, Frames, LinuxSpace, OsvSpace, PageCache, UserMemory, linux_layout
+from fetchsan.kernel.mmu.cache_policy import LINUX_CACHE, OSV_CACHE, CachePolicy
+from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.machine.hardware import Origin, Translation
 from fetchsan.machine.memory import PhysicalMemory
 from fetchsan.machine.walk import walk
+from fetchsan.machine.walk_x64 import walk as walk_x64
 
 PAGE = 4096
 ADDRESS = 0x0000_FFFF_FFFF_F000
+
+WALKS = {"aarch64": walk, "x64": walk_x64}
 
 
 class RecordingHardware:
@@ -24,6 +29,7 @@ class RecordingHardware:
         self.memory = PhysicalMemory(size)
         self.calls: list[tuple[object, ...]] = []
         self.root: int | None = None
+        self.port = AARCH64
         self.translations: dict[int, Translation] = {}
 
     def named(self, *names: str) -> list[tuple[object, ...]]:
@@ -64,7 +70,7 @@ class RecordingHardware:
         was_there = False
         for page in range(virtual, virtual + size, PAGE):
             old = self.translations.pop(page, None)
-            new = walk(self.memory, self.root, page)[0]
+            new = WALKS[self.port.name](self.memory, self.root, page)[0]
             was_there |= old is not None
             if new is not None:
                 self.translations[page] = new
@@ -89,6 +95,8 @@ class MemoryFile:
     dev = 0xFE01
     path = "/usr/bin/program"
     mappable = True
+    has_page_cache = True
+    version: object | None = None
 
     def __init__(self, content: bytes, ino: int = 42) -> None:
         self.content = bytearray(content)
@@ -102,6 +110,13 @@ class MemoryFile:
     @property
     def size(self) -> int:
         return len(self.content)
+
+    def next_data(self, offset: int) -> int:
+        """Whole pages of zeros are holes."""
+        for start in range(offset & -PAGE, self.size, PAGE):
+            if any(self.content[start : start + PAGE]):
+                return max(start, offset)
+        raise LinuxError(6)
 
     def read_at(self, offset: int, size: int) -> bytes:
         if self.broken:
@@ -118,20 +133,31 @@ class MemoryFile:
 class World:
     """One address space on its machine."""
 
-    def __init__(self, *, user: bool = True, sync: str = "linux", size: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        user: bool = True,
+        sync: str = "linux",
+        size: int = 64 << 20,
+        port: Port = AARCH64,
+        policy: CachePolicy | None = None,
+    ) -> None:
         self.hardware = RecordingHardware(size)
         self.frames = Frames(self.hardware)
-        self.cache = PageCache(self.frames)
-        self.space: Any = (
-            LinuxSpace(self.hardware, sync=sync, layout=linux_layout(1), page_cache=self.cache)
-            if user
-            else OsvSpace(self.hardware, sync=sync, page_cache=self.cache)
-        )
+        self.cache = PageCache(self.frames, policy or (LINUX_CACHE if user else OSV_CACHE))
+        self.space: Any = self.another_space(user=user, sync=sync, port=port)
         self.hardware.root = self.space.root
+        self.hardware.port = port
         self.memory = UserMemory(self.space)
 
+    def another_space(self, *, user: bool = True, sync: str = "linux", port: Port = AARCH64) -> AddressSpace:
+        """A space of the same kernel."""
+        if user:
+            return LinuxSpace(self.hardware, sync=sync, layout=linux_layout(1), page_cache=self.cache, port=port)
+        return OsvSpace(self.hardware, sync=sync, page_cache=self.cache, port=port)
+
     def walk(self, virtual: int) -> Translation | None:
-        return walk(self.hardware.memory, self.space.root, virtual)[0]
+        return WALKS[self.hardware.port.name](self.hardware.memory, self.space.root, virtual)[0]
 
     def touch(self, virtual: int, access: str = "write") -> int:
         """Fault `virtual` in; its frame."""

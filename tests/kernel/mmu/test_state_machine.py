@@ -195,7 +195,7 @@ class Lives(RuleBasedStateMachine):
             if isinstance(vma, FileVma):
                 for index in range(6):
                     if world.cache.is_cached(vma.inode, index):
-                        cached.add(world.cache.page(vma.inode, index, 0))
+                        cached.add(world.cache.file(vma.inode).pages[index].physical)
         owners.update(cached)
         owners.update(tables(world.hardware.memory, world.space.root))
         assert world.frames.held() == set(owners)

@@ -19,9 +19,9 @@ from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
 from fetchsan.kernel.mmu.leaves import CollectLeaves
+from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.operate import operate_range, page_down, page_up
 from fetchsan.kernel.mmu.osv_space import OsvSpace
-from fetchsan.kernel.mmu.page_cache import MappableInode
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, PERM_EXEC, PERM_READ, PERM_WRITE
 

@@ -7,9 +7,10 @@ from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import Layout, linux_layout, osv_layout
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
+from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.maps import linux_maps, procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
-from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache
+from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.populate import populate_vma, vma_invalidate_cache
 from fetchsan.kernel.mmu.user_memory import UserMemory
 

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from fetchsan.kernel.errors import Access, GuestFault, LinuxError
+from fetchsan.kernel.mmu.cache_policy import OSV_CACHE, CachePolicy
+from fetchsan.kernel.mmu.file_pages import CachedFilePages, FilePages, ReadFilePages
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import Layout
 from fetchsan.kernel.mmu.leaves import VirtToPhys
+from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_down, page_up
-from fetchsan.kernel.mmu.operations import DirtyCleaner, Protection, SplitHugePages, Unpopulate
-from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache
+from fetchsan.kernel.mmu.operations import Protection, SplitHugePages, Unpopulate
+from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.page_tables import PageTables
 from fetchsan.kernel.mmu.populate import populate_vma
 from fetchsan.kernel.mmu.ports import AARCH64, Port
-from fetchsan.kernel.mmu.providers import AnonymousPages, FilePages, PageProvider
+from fetchsan.kernel.mmu.providers import AnonymousPages, PageProvider
 from fetchsan.kernel.mmu.sync import SYNC_POLICIES
 from fetchsan.kernel.mmu.vma import (
     MMAP_FIXED,
@@ -58,6 +61,8 @@ class AddressSpace:
     """Whether eager population makes private pages as if they were written."""
     allows: ClassVar[Mapping[Access, int]] = {"read": PERM_READ, "write": PERM_WRITE, "execute": PERM_EXEC}
     """Which rights of a VMA allow an access: one of them is enough."""
+    cache_policy: ClassVar[CachePolicy] = OSV_CACHE
+    """Of the page cache that it makes, if it is given none."""
 
     def __init__(
         self,
@@ -72,17 +77,22 @@ class AddressSpace:
         self.sync = SYNC_POLICIES[sync]
         self.layout = layout
         self.port = port
-        self.page_cache = page_cache if page_cache is not None else PageCache(Frames(hardware))
+        self.page_cache = page_cache if page_cache is not None else PageCache(Frames(hardware), self.cache_policy)
         self.frames = self.page_cache.frames
         self.tables = PageTables(self.frames, port.page_table, user=self.user)
         self.vmas = VmaList(layout.limit)
         self.pe = 0
         self._anonymous: PageProvider = self.anonymous_pages()
-        self._file_pages = FilePages()
+        self._cached_file_pages = CachedFilePages()
+        self._read_file_pages = ReadFilePages()
 
     def anonymous_pages(self) -> PageProvider:
         """Where the pages of anonymous memory come from."""
         return AnonymousPages()
+
+    def file_pages(self, inode: MappableInode) -> FilePages:
+        """Where the pages of a file come from. OSv reads files of less than a page for each mapping (`vfs_file::mmap`)."""
+        return self._cached_file_pages if inode.has_page_cache and inode.size >= PAGE_SIZE else self._read_file_pages
 
     @property
     def root(self) -> int:
@@ -123,7 +133,7 @@ class AddressSpace:
             start + size,
             perm,
             flags & ~MMAP_FIXED,
-            self._file_pages,
+            self.file_pages(inode),
             inode,
             offset,
             may_write=may_write,
@@ -155,8 +165,7 @@ class AddressSpace:
         self._split_at(start, end)
         for vma in self.vmas.find_intersecting_vmas(start, end):
             if vma.shared and isinstance(vma, FileVma):
-                first, last = vma.file_offset(vma.start) // PAGE_SIZE, vma.file_offset(vma.end) // PAGE_SIZE
-                self.page_cache.failures += self.page_cache.write_back(vma.inode, first, last)
+                vma.page_ops.unmapping(self, vma)
             operate_range(Unpopulate(self, vma), vma.start, vma.size)
             self.erase_vma(vma)
             removed += vma.size
@@ -203,7 +212,7 @@ class AddressSpace:
         """Put a VMA over free space."""
         self.vmas.insert(vma)
         if isinstance(vma, FileVma):
-            self.page_cache.attach(vma, self)
+            self.page_cache.attach(vma)
 
     def erase_vma(self, vma: Vma) -> None:
         """Take out a VMA whose pages are gone (or moved)."""
@@ -263,15 +272,6 @@ class AddressSpace:
             return
         populate_vma(self, vma, start, size, write=write and bool(vma.perm & PERM_WRITE))
 
-    def clean_page(self, vma: FileVma, index: int) -> None:
-        """Make the next store through `vma` to page `index` of its file fault."""
-        self._over_file_pages(DirtyCleaner(self), vma, index, index + 1)
-
-    def forget_pages(self, vma: FileVma, first: int, last: int | None = None) -> None:
-        """Unmap pages [first, last) of its file from `vma`, private copies too (the file has lost them)."""
-        end = vma.file_offset(vma.end) // PAGE_SIZE
-        self._over_file_pages(Unpopulate(self, vma), vma, first, end if last is None else last)
-
     def all_vmas_size(self) -> int:
         """OSv's `all_vmas_size`: the size of the address space in use."""
         return sum(vma.size for vma in self.vmas)
@@ -292,12 +292,6 @@ class AddressSpace:
         if start < self.layout.lowest:
             start = self.vmas.find_hole(self.layout.lowest, size)
         return start
-
-    def _over_file_pages(self, op: DirtyCleaner | Unpopulate, vma: FileVma, first: int, last: int) -> None:
-        start = max(vma.start, vma.start + first * PAGE_SIZE - vma.offset)
-        end = min(vma.end, vma.start + last * PAGE_SIZE - vma.offset)
-        if start < end:
-            operate_range(op, start, end - start)
 
     def _split_at(self, *edges: int) -> None:
         for edge in edges:

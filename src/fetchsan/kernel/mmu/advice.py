@@ -9,10 +9,10 @@ from collections.abc import Callable
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
+from fetchsan.kernel.mmu.mappable import SharedMemory
 from fetchsan.kernel.mmu.mman import Madvise, Msync
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unpopulate
-from fetchsan.kernel.mmu.page_cache import SharedMemory
 from fetchsan.kernel.mmu.vma import MMAP_LOCKED, PERM_WRITE, FileVma, Vma
 
 __all__ = ["madvise", "mincore", "msync"]
@@ -126,9 +126,7 @@ def msync(space: LinuxSpace, address: int, length: int, flags: int) -> None:
         raise LinuxError(errno.ENOMEM)
     for vma in space.vmas.find_intersecting_vmas(address, end) if flags & Msync.SYNC else ():
         if isinstance(vma, FileVma) and vma.shared:
-            first = vma.file_offset(max(address, vma.start)) // PAGE_SIZE
-            last = vma.file_offset(min(end, vma.end)) // PAGE_SIZE
-            failures = space.page_cache.write_back(vma.inode, first, last)
+            failures = vma.page_ops.sync(space, vma, max(address, vma.start), min(end, vma.end))
             if failures:
                 raise LinuxError(failures[0].errno)
     if not space.vmas.ismapped(address, end):

@@ -8,10 +8,10 @@ seen what the frame holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fetchsan.machine.hardware import Hardware, Origin
-from fetchsan.machine.memory import BLOCK_SIZE, FRAME_SIZE
+from fetchsan.machine.memory import BLOCK_SIZE, FRAME_SIZE, OutOfMemoryError
 
 __all__ = ["ZEROING", "ZERO_PAGE", "Frames"]
 
@@ -29,12 +29,17 @@ class Frames:
         self._references: dict[int, int] = {}
         self._huge: set[int] = set()
         self._zero: int | None = None
+        self.reclaim: Callable[[], bool] = lambda: False
+        """Asked when no frame is free: gives some up, or says that it cannot."""
 
     # Taking ---------------------------------------------------------------------------------------------------------
 
     def allocate(self) -> int:
         """A frame with one reference; it holds whatever its last owner left. Raises OutOfMemoryError."""
-        physical = self.memory.allocate_frame()
+        try:
+            physical = self.memory.allocate_frame()
+        except OutOfMemoryError:
+            physical = self._take(1)[0]
         self._references[physical] = 1
         return physical
 
@@ -49,7 +54,7 @@ class Frames:
     def allocate_zeroed_many(self, pe: int, count: int) -> list[int]:
         """`count` frames of zeros, in the order in which single ones would come. Raises OutOfMemoryError."""
         untouched = self.memory.untouched_from
-        frames = self.memory.allocate_frames(count)
+        frames = self._take(count)
         self._references.update(dict.fromkeys(frames, 1))
         for physical in frames:
             if physical < untouched:
@@ -150,6 +155,15 @@ class Frames:
         return set(self._references).union(*pieces)
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _take(self, count: int) -> list[int]:
+        """`count` frames, with others given up for them if need be."""
+        while True:
+            try:
+                return self.memory.allocate_frames(count)
+            except OutOfMemoryError:
+                if not self.reclaim():
+                    raise
 
     def _zero_frame(self, pe: int, physical: int) -> None:
         # Writing zeros over zeros changes no slot (clause 8), and would make the host back frames that stay untouched.

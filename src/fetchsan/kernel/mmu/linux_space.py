@@ -14,10 +14,13 @@ from typing import ClassVar
 
 from fetchsan.kernel.errors import Access, LinuxError
 from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.cache_policy import LINUX_CACHE, CachePolicy
+from fetchsan.kernel.mmu.file_pages import FilePages
 from fetchsan.kernel.mmu.layout import Layout
+from fetchsan.kernel.mmu.mappable import MappableInode, SharedMemory
 from fetchsan.kernel.mmu.mman import LEGACY_MAP_MASK, MAP_TYPE, Map, Prot
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
-from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache, SharedMemory
+from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.providers import PageProvider, ZeroPages
 from fetchsan.kernel.mmu.vma import (
@@ -50,6 +53,7 @@ class LinuxSpace(AddressSpace):
     gather_limit: ClassVar[int] = 10_000  # MAX_GATHER_BATCH_COUNT pages of pointers
     user: ClassVar[bool] = True
     populates_writable: ClassVar[bool] = True  # populate_vma_page_range
+    cache_policy: ClassVar[CachePolicy] = LINUX_CACHE
     # Linux's arm64 and x86-64 tables make every page that has any right readable.
     allows: ClassVar[Mapping[Access, int]] = {"read": _ANY_RIGHT, "write": PERM_WRITE, "execute": PERM_EXEC}
 
@@ -72,6 +76,10 @@ class LinuxSpace(AddressSpace):
     def anonymous_pages(self) -> PageProvider:
         """Reads share one page of zeros."""
         return ZeroPages()
+
+    def file_pages(self, inode: MappableInode) -> FilePages:
+        """Always through the page cache."""
+        return self._cached_file_pages
 
     def map_anon(self, address: int, size: int, flags: int, perm: int, *, name: str = "") -> int:
         """Map zeroed memory, in 4 KiB pages until MADV_HUGEPAGE asks for more (Debian's default policy)."""

@@ -54,11 +54,13 @@ class Populate(PageOperation):
     def pages(self, table: int, first: int, last: int, virtual: int) -> None:
         old = self.tables.words[table + first : table + last].tolist()
         if len(old) > 1 and not any(old):
-            frames = self._vma.page_ops.map_many(self.space, self._vma, virtual, len(old), self._write)
-            if frames is not None:
-                self._run(table + first, virtual, old, frames)
+            run = self._vma.page_ops.map_many(self.space, self._vma, virtual, len(old), self._write)
+            if run is not None:
+                self._run(table + first, virtual, old, *run)
                 return
-        for at, entry in enumerate(old, table + first):
+        for at in range(table + first, table + last):
+            # Not from `old`: making room for one page may have taken another away.
+            entry = self.tables.words[at]
             if not entry or self._lacks(entry):
                 self._page(at, virtual, entry)
             virtual += PAGE_SIZE
@@ -69,13 +71,13 @@ class Populate(PageOperation):
     def _lacks(self, entry: int) -> bool:
         return self._write and not self.tables.format.is_writable(entry)
 
-    def _run(self, at: int, virtual: int, old: Sequence[int], frames: Sequence[int]) -> None:
+    def _run(self, at: int, virtual: int, old: Sequence[int], frames: Sequence[int], cow: bool) -> None:
         """New frames for a run of empty entries, all with the same attributes."""
         space, vma = self.space, self._vma
         if vma.perm & PERM_EXEC:
             end = virtual + len(frames) * PAGE_SIZE
             before_executable_ptes(space, list(zip(frames, range(virtual, end, PAGE_SIZE), strict=True)))
-        attributes = self.tables.format.make_leaf(0, vma.perm, user=space.user, cow=False, dirty=self._dirty)
+        attributes = self.tables.format.make_leaf(0, vma.perm, user=space.user, cow=cow, dirty=self._dirty)
         self.tables.write_leaves(space.pe, at, virtual, old, [frame | attributes for frame in frames])
         self._populated += len(frames) * PAGE_SIZE
 
@@ -86,8 +88,9 @@ class Populate(PageOperation):
             before_executable_ptes(space, ((physical, virtual),))
         entries = self.tables.format
         leaf = entries.make_leaf(physical, vma.perm, user=space.user, cow=cow, dirty=self._dirty)
+        old = self.tables.words[at]  # again: the provider may have taken it out
         self.tables.write_leaf(space.pe, at, virtual, leaf)
-        if old and (not vma.page_ops.tracks_leaves or vma.page_ops.unmap(space, vma, virtual, old)):
+        if old:
             space.frames.release(old & entries.address_mask)
         self._populated += PAGE_SIZE
 

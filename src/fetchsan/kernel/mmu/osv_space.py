@@ -8,9 +8,10 @@ import errno
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.layout import osv_layout
+from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.mman import Map
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_up
-from fetchsan.kernel.mmu.page_cache import MappableInode, PageCache
+from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_POPULATE, MMAP_SHARED, PERM_EXEC, PERM_READ, PERM_WRITE
 from fetchsan.machine.hardware import Hardware

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from fetchsan.kernel.mmu.operate import PAGE_SIZE
-from fetchsan.kernel.mmu.vma import FileVma, Vma
+from fetchsan.kernel.mmu.vma import Vma
 from fetchsan.machine.hardware import Origin
 
 if TYPE_CHECKING:
     from fetchsan.kernel.mmu.address_space import AddressSpace
 
-__all__ = ["COPY_ON_WRITE", "AnonymousPages", "FilePages", "PageProvider", "ZeroPages"]
+__all__ = ["COPY_ON_WRITE", "AnonymousPages", "PageProvider", "ZeroPages"]
 
 COPY_ON_WRITE = Origin(pc=None, agent="copy-on-write")
 
@@ -26,16 +25,16 @@ class PageProvider:
     def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
         """A frame for `virtual`, and whether it must be copied before it is written.
 
-        `old` is the leaf that is replaced (0 if none): with `write`, one that does not allow the store.
+        `old` is the leaf that is replaced (0 if none): with `write`, one that does not allow the store. Its reference goes
+        without `unmap`.
         """
         raise NotImplementedError(f"no pages at {virtual:#x}")
-
 
     tracks_leaves: ClassVar[bool] = False
     """Whether the provider wants to know of every leaf that goes or moves."""
 
-    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> list[int] | None:
-        """Frames for `count` empty leaves from `virtual` on, none to be copied; None: ask for one at a time."""
+    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> tuple[list[int], bool] | None:
+        """Frames for `count` empty leaves from `virtual` on, all or none to be copied; None: ask for one at a time."""
         return None
 
     def map_huge(self, space: AddressSpace, vma: Vma, virtual: int) -> int | None:
@@ -56,8 +55,8 @@ class AnonymousPages(PageProvider):
     def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
         return space.frames.allocate_zeroed(space.pe), False
 
-    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> list[int] | None:
-        return space.frames.allocate_zeroed_many(space.pe, count)
+    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> tuple[list[int], bool] | None:
+        return space.frames.allocate_zeroed_many(space.pe, count), False
 
     def map_huge(self, space: AddressSpace, vma: Vma, virtual: int) -> int | None:
         return space.frames.allocate_huge(space.pe)
@@ -75,25 +74,5 @@ class ZeroPages(AnonymousPages):
             return frames.allocate_zeroed(space.pe), False
         return frames.allocate_copy(space.pe, source, COPY_ON_WRITE), False
 
-    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> list[int] | None:
+    def map_many(self, space: AddressSpace, vma: Vma, virtual: int, count: int, write: bool) -> tuple[list[int], bool] | None:
         return super().map_many(space, vma, virtual, count, write) if write else None
-
-
-class FilePages(PageProvider):
-    """Pages of the page cache: shared ones themselves, private ones until they are written."""
-
-    def map(self, space: AddressSpace, vma: Vma, virtual: int, old: int, write: bool) -> tuple[int, bool]:
-        assert isinstance(vma, FileVma)
-        cache = space.page_cache
-        frames = space.frames
-        index = vma.file_offset(virtual) // PAGE_SIZE
-        if write and old and not vma.shared:
-            return frames.allocate_copy(space.pe, old & space.tables.format.address_mask, COPY_ON_WRITE), False
-        physical = cache.page(vma.inode, index, space.pe)
-        if vma.shared:
-            if write:
-                cache.mark_dirty(vma.inode, index)
-            return frames.retain(physical), False
-        if write:
-            return frames.allocate_copy(space.pe, physical, COPY_ON_WRITE), False
-        return frames.retain(physical), True

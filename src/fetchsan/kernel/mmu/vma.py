@@ -13,7 +13,8 @@ from fetchsan.arch.page_table import EXECUTE, READ, WRITE
 from fetchsan.kernel.mmu.page_tables import HUGE_PAGE_SIZE
 
 if TYPE_CHECKING:
-    from fetchsan.kernel.mmu.page_cache import MappableInode
+    from fetchsan.kernel.mmu.file_pages import FilePages
+    from fetchsan.kernel.mmu.mappable import MappableInode
     from fetchsan.kernel.mmu.providers import PageProvider
 
 __all__ = [
@@ -112,13 +113,15 @@ class AnonVma(Vma):
 class FileVma(Vma):
     """A file's bytes from `offset`, private (copy-on-write) or shared. Always 4 KiB pages."""
 
+    page_ops: FilePages
+
     def __init__(
         self,
         start: int,
         end: int,
         perm: int,
         flags: int,
-        page_ops: PageProvider,
+        page_ops: FilePages,
         inode: MappableInode,
         offset: int,
         *,

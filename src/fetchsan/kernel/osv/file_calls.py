@@ -156,11 +156,13 @@ def _put(thread: Thread, file: OpenFile, address: int, size: int, offset: int) -
     data = memory.read(address, there) if there else b""
     if not isinstance(file, RegularFile):
         return file.write(data)
+    thread.space.page_cache.file_growing(file.inode, thread.pe.index)
     written = file.pwrite(data, offset)
     thread.space.page_cache.file_written(file.inode, offset, data[:written], thread.pe.index, memory.origin)
     return written
 
 
 def _truncate(thread: Thread, file: RegularFile, size: int) -> None:
+    thread.space.page_cache.file_growing(file.inode, thread.pe.index)
     file.inode.truncate(size)
     thread.space.page_cache.file_truncated(file.inode, size, thread.pe.index)

@@ -48,6 +48,11 @@ class RofsFile(RegularInode):
     def size(self) -> int:
         return len(self._data)
 
+    @property
+    def version(self) -> object:
+        """It never changes."""
+        return self.ino
+
     def stat(self) -> FileStat:
         size = self.size
         return FileStat(stat.S_IFREG | 0o755, self.ino, self.dev, 1, 0, 0, 0, size, 512, -(-size // 512), 0, 0, 0)

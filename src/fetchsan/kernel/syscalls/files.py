@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.operate import PAGE_SIZE
+from fetchsan.kernel.mmu.write_back import WriteBackFailure
 from fetchsan.kernel.syscalls.paths import directory_at, locate, path_argument
 from fetchsan.kernel.syscalls.table import s32, s64, syscall, u32
 from fetchsan.kernel.syscalls.transfer import (
@@ -281,11 +284,17 @@ def sys_splice(task: Task, in_fd: int, in_at: int, out_fd: int, out_at: int, siz
     raise LinuxError(errno.EINVAL)  # "target file system does not support splicing" (splice(2)): callers fall back
 
 
+def _written_back(failures: Sequence[WriteBackFailure]) -> None:
+    if failures:
+        raise LinuxError(failures[0].errno)
+
+
 @syscall(82)
 def sys_fsync(task: Task, fd: int) -> int:
     file = task.files.get(s32(fd))
     if file.flags & O_PATH:
         raise LinuxError(errno.EBADF)
+    _written_back(task.kernel.page_cache.write_back(file.inode))
     file.inode.sync()
     return 0
 
@@ -297,20 +306,25 @@ def sys_fdatasync(task: Task, fd: int) -> int:
 
 @syscall(81)
 def sys_sync(task: Task) -> int:
-    return 0  # what was written is with the host already
+    """What write(2) wrote is with the host already; stores through mappings are not. Failures are told later (sync(2))."""
+    task.kernel.page_cache.write_back_all()
+    return 0
 
 
 @syscall(267)
 def sys_syncfs(task: Task, fd: int) -> int:
     task.files.get(s32(fd))
+    _written_back(task.kernel.page_cache.write_back_all())
     return 0
 
 
 @syscall(84)
 def sys_sync_file_range(task: Task, fd: int, offset: int, size: int, flags: int) -> int:
-    task.files.get(s32(fd))
+    file = task.files.get(s32(fd))
     if s64(offset) < 0 or s64(size) < 0:
         raise LinuxError(errno.EINVAL)
+    last = -(-(offset + size) // PAGE_SIZE) if size else None
+    _written_back(task.kernel.page_cache.write_back(file.inode, offset // PAGE_SIZE, last))
     return 0
 
 

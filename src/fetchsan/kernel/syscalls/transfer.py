@@ -80,6 +80,8 @@ def fetch(task: Task, file: OpenFile, size: int, offset: int | None = None) -> b
 
 def put(task: Task, file: OpenFile, data: bytes, offset: int | None = None) -> int:
     """Write to the file, at its own offset (which moves) or at `offset`; returns how much."""
+    if isinstance(file, RegularFile):
+        task.kernel.page_cache.file_growing(file.inode, task.pe.index)
     try:
         written = file.write(data) if offset is None else file.pwrite(data, offset)
     except BrokenPipe:
@@ -93,6 +95,7 @@ def put(task: Task, file: OpenFile, data: bytes, offset: int | None = None) -> i
 
 def truncate(task: Task, inode: Inode, size: int) -> None:
     """Cut or extend a file, and the pages that map it."""
+    task.kernel.page_cache.file_growing(inode, task.pe.index)
     inode.truncate(size)
     task.kernel.page_cache.file_truncated(inode, size, task.pe.index)
 

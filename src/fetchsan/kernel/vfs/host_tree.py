@@ -180,6 +180,18 @@ class HostFile(HostInode, RegularInode):
             self.seen = self.file_system.host.stat(self._handle)
         return super().stat()
 
+    @property
+    def version(self) -> object:
+        """Whoever writes to the file on the host moves its times."""
+        st = self.stat()
+        return st.size, st.mtime, st.ctime
+
+    def next_data(self, offset: int) -> int:
+        return self.file_system.host.seek_data(self._for_reading(), offset)
+
+    def next_hole(self, offset: int) -> int:
+        return self.file_system.host.seek_hole(self._for_reading(), offset)
+
     def allowed(self, mask: int) -> bool:
         """A removed file has only its mode to go by."""
         return super().allowed(mask) if self.place is not None else Inode.allowed(self, mask)

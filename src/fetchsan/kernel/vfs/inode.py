@@ -48,6 +48,7 @@ class FileSystem:
     name = "none"
     magic = 0
     dev = 0
+    has_page_cache = True
 
     def statistics(self) -> FileSystemStat:
         """A file system without storage of its own."""
@@ -71,6 +72,16 @@ class Inode:
         return ("inode", id(self))
 
     @property
+    def version(self) -> object | None:
+        """Differs whenever the file may have been changed behind the kernel's back; None: that cannot be told."""
+        return None
+
+    @property
+    def has_page_cache(self) -> bool:
+        """Whether mappings of it share pages."""
+        return self.file_system.has_page_cache
+
+    @property
     def mode(self) -> int:
         """Kind and permission bits."""
         return self.stat().mode
@@ -89,6 +100,10 @@ class Inode:
     def open(self, dentry: Dentry | None, flags: int) -> OpenFile:
         """An open file on this inode. ENXIO: what a socket in a directory gives (open(2))."""
         raise LinuxError(errno.ENXIO)
+
+    def next_data(self, offset: int) -> int:
+        """SEEK_DATA within the file, lseek(2): without knowledge of holes, all of it is data. ENXIO: only a hole follows."""
+        return offset
 
     def read_at(self, offset: int, size: int) -> bytes:
         raise LinuxError(errno.EINVAL)
@@ -127,10 +142,6 @@ class RegularInode(Inode):
 
     def sync(self) -> None:
         """In memory there is nothing to write back."""
-
-    def next_data(self, offset: int) -> int:
-        """SEEK_DATA within the file, lseek(2): without knowledge of holes, all of it is data."""
-        return offset
 
     def next_hole(self, offset: int) -> int:
         """SEEK_HOLE: the end of the file is a hole."""

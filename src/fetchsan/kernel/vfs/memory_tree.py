@@ -123,6 +123,11 @@ class MemoryFile(MemoryInode, RegularInode):
     def size(self) -> int:
         return self._size
 
+    @property
+    def version(self) -> object:
+        """Only the program can change it, and that the page cache is told."""
+        return self.ino
+
     def stored(self) -> int:
         return len(self._chunks) * _CHUNK
 
