@@ -13,7 +13,7 @@ help:
 	@echo "make test-network  those that fetch Debian packages"
 	@echo "make lint          ruff and mypy"
 	@echo "make bench         measure; writes benchmarks/results.md (several minutes, on an idle machine)"
-	@echo "make guests        rebuild the AArch64 test programs, where there is a cross compiler"
+	@echo "make guests        rebuild the test programs, where there are compilers for them"
 	@echo "make setup         only make $(VENV) ready"
 
 setup: $(INSTALLED)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Owns the rules that make every prebuilt AArch64 ELF from its sources; `python guests/build.py --help`.
+"""Owns the rules that make every prebuilt ELF from its sources; `python guests/build.py --help`.
 
 The prebuilts are committed beside their sources, so that nobody needs a cross compiler to run FetchSan or its tests.
-Uses Debian's `aarch64-linux-gnu-gcc`, or `zig cc` from PyPI's `ziglang` (freestanding programs only). COMPILER beside
-this file says what the committed files were made with: only the same compiler and libc give the same bytes.
+Uses Debian's gcc for each target, or `zig cc` from PyPI's `ziglang` (freestanding programs only). A target's COMPILER file
+says what the committed files were made with: only the same compiler and libc give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["COMPILER_FILE", "PROGRAMS", "Compiler", "Program", "build", "find_compiler"]
+__all__ = ["PROGRAMS", "Compiler", "Program", "Target", "build", "find_compiler"]
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPILER_FILE = Path(__file__).resolve().parent / "COMPILER"
 
-_RUNTIME = ("guests/runtime/start.S", "guests/runtime/memory.c")
 _COMMON = (
     # The paths in debug information are relative to the project, wherever it is built.
     "-g", f"-ffile-prefix-map={ROOT}=.", "-fno-asynchronous-unwind-tables", "-fno-stack-protector",
     "-Wall", "-Wextra", "-Wl,--build-id=none", "-Wl,-z,noexecstack",
 )  # fmt: skip
 _FREESTANDING = (
-    # No outlined atomics: they ask the C library which instructions there are.
-    "-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-mno-outline-atomics",
+    "-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie",
     "-Wl,-z,max-page-size=4096",
 )  # fmt: skip
 _APPLICATION = (
@@ -41,8 +38,40 @@ _HOSTED = ("-O2", "-static", "-s")
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An architecture: as the ELF header calls it, its compilers, its start-up code, the flags that only it needs.
+
+    `compiler_file` (relative to the project) says what its committed programs were built with.
+    """
+
+    machine: str
+    gcc: str
+    zig: str
+    compiler_file: str
+    start: str
+    freestanding: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> str:
+        """What to do without a compiler for it."""
+        return f"no compiler for {self.zig.partition('-')[0]}: install {self.gcc}, or `pip install ziglang`; prebuilts are kept"
+
+
+_AARCH64 = Target(
+    "EM_AARCH64", "aarch64-linux-gnu-gcc", "aarch64-linux-musl", "guests/COMPILER", "guests/runtime/start.S",
+    # They ask the C library which instructions there are.
+    ("-mno-outline-atomics",),
+)  # fmt: skip
+_X64 = Target(
+    "EM_X86_64", "x86_64-linux-gnu-gcc", "x86_64-linux-musl", "guests/x64/COMPILER", "guests/runtime/start_x64.S",
+    # Calls in inline assembly push; indirect-branch tracking is on in Ubuntu's compiler and off in Debian's.
+    ("-mno-red-zone", "-fcf-protection=none"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """One prebuilt: where it goes, what it is made of (both relative to the project), how.
+    """One prebuilt: where it goes, what it is made of (both relative to the project), how, for which target.
 
     `hosted`: it needs a libc. `text_apart`: its text shares no page with its headers and constants.
     """
@@ -53,10 +82,12 @@ class Program:
     libraries: tuple[str, ...] = ()
     hosted: bool = False
     text_apart: bool = False
+    target: Target = _AARCH64
 
 
-def _freestanding(output: str, *sources: str, libraries: tuple[str, ...] = ()) -> Program:
-    return Program(output, (*_RUNTIME, *sources), _FREESTANDING, libraries)
+def _freestanding(output: str, *sources: str, libraries: tuple[str, ...] = (), target: Target = _AARCH64) -> Program:
+    paths = (target.start, "guests/runtime/memory.c", *sources)
+    return Program(output, paths, (*_FREESTANDING, *target.freestanding), libraries, target=target)
 
 
 def _application(name: str, number: int) -> Program:
@@ -91,10 +122,15 @@ PROGRAMS = (
         "guests/hostile/hostile",
         *(f"guests/hostile/{name}" for name in ("hostile.c", "syscalls.c", "code.c", "memory.c", "privileged.S")),
     ),
-    Program("guests/hello/hello", ("guests/hello/hello.S",), _FREESTANDING),
+    Program("guests/hello/hello", ("guests/hello/hello.S",), (*_FREESTANDING, *_AARCH64.freestanding)),
     Program("guests/hello/hello-glibc", ("guests/hello/hello_glibc.c",), _HOSTED, hosted=True),
     Program("benchmarks/guests/cpu", ("benchmarks/guests/cpu.c",), _HOSTED, hosted=True),
     _freestanding("benchmarks/guests/rewriter", "benchmarks/guests/rewriter.c"),
+    _freestanding(
+        "guests/x64/variants",
+        *(f"guests/x64/{name}" for name in ("variants.c", "stores.c", "self.c", "mappings.c", "rights.c", "templates.S")),
+        target=_X64,
+    ),
     _application("tst-hello", 1),
     _application("tst-other", 2),
     _hole("tst-mprotect", "mprotect.c"),
@@ -116,9 +152,9 @@ class Compiler:
     hosted: bool
 
 
-def find_compiler(choice: str = "auto") -> Compiler | None:
-    """The compiler that `choice` ("auto", "gcc" or "zig") names, or None if it is not installed."""
-    gcc = shutil.which("aarch64-linux-gnu-gcc")
+def find_compiler(target: Target, choice: str = "auto") -> Compiler | None:
+    """The compiler for `target` that `choice` ("auto", "gcc" or "zig") names, or None if it is not installed."""
+    gcc = shutil.which(target.gcc)
     if gcc and choice in ("auto", "gcc"):
         version = _output(gcc, "--version").splitlines()[0]
         linker = _output(_output(gcc, "-print-prog-name=ld"), "--version").splitlines()[0]
@@ -129,7 +165,7 @@ def find_compiler(choice: str = "auto") -> Compiler | None:
         return Compiler((gcc,), ("-Wl,-z,separate-code",), f"{version}\n{linker}\nlibc.a sha256 {digest}\n", hosted)
     zig = shutil.which("python-zig") or shutil.which("zig")
     if zig and choice in ("auto", "zig"):
-        return Compiler((zig, "cc", "-target", "aarch64-linux-musl"), (), f"zig {_output(zig, 'version')}\n", False)
+        return Compiler((zig, "cc", "-target", target.zig), (), f"zig {_output(zig, 'version')}\n", False)
     return None
 
 
@@ -154,12 +190,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT, help="where to build (default: in place)")
     parser.add_argument("names", nargs="*", help="only the programs whose output ends so")
     options = parser.parse_args()
-    compiler = find_compiler(options.cc)
-    if compiler is None:
-        print("no AArch64 cross compiler: install gcc-aarch64-linux-gnu, or `pip install ziglang`; prebuilts are kept")
-        return 0
+    compilers = {target: find_compiler(target, options.cc) for target in dict.fromkeys(row.target for row in PROGRAMS)}
+    for target, compiler in compilers.items():
+        if compiler is None:
+            print(target.missing)
     for program in PROGRAMS:
-        if options.names and not program.output.endswith(tuple(options.names)):
+        compiler = compilers[program.target]
+        if compiler is None or (options.names and not program.output.endswith(tuple(options.names))):
             continue
         if program.hosted and not compiler.hosted:
             print(f"skipped {program.output}: this compiler has no static glibc (install libc6-dev-arm64-cross)")
@@ -170,7 +207,9 @@ def main() -> int:
             print(f"{program.output} did not build", file=sys.stderr)
             return 1
     if options.output == ROOT and not options.names:
-        COMPILER_FILE.write_text(compiler.identity)
+        for target, compiler in compilers.items():
+            if compiler is not None:
+                (ROOT / target.compiler_file).write_text(compiler.identity)
     return 0
 
 
