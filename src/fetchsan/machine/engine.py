@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fetchsan.errors import FetchSanError, InternalError
+from fetchsan.machine.engine_registers import AARCH64, X64, RegisterTable
 
 __all__ = [
     "CTL_TLB_FLUSH",
@@ -23,9 +25,9 @@ __all__ = [
     "PROT_READ",
     "PROT_WRITE",
     "READ",
-    "REGISTERS",
     "WRITE",
     "XZR",
+    "Aarch64Engine",
     "BlockCallback",
     "Engine",
     "EngineError",
@@ -33,34 +35,21 @@ __all__ = [
     "InterruptCallback",
     "StoreCallback",
     "SystemCallback",
+    "X64Callback",
+    "X64Engine",
+    "X64UndefinedCallback",
 ]
 
 READ, WRITE, FETCH = 16, 17, 18
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 XZR = 7
+_BOOT_PAGE = 1 << 42
+"""Engine-physical address of an X64Engine's first instructions; no fill ever answers it."""
 MAGIC = 0x00FF << 48
 """Virtual addresses MAGIC | p translate to engine-physical p: translations are dropped through them (`remove_code`)."""
 
-_REGISTER_IDS: dict[str, int] = {f"x{n}": 199 + n for n in range(29)} | {
-    "x29": 1,
-    "x30": 2,
-    "sp": 4,
-    "pc": 260,
-    "tpidr_el0": 262,
-    "pstate": 265,
-    "fpcr": 291,
-    "fpsr": 292,
-}
-_PC = _REGISTER_IDS["pc"]
-_VECTOR_IDS: dict[str, int] = {f"v{n}": 228 + n for n in range(32)}
-_CP_REG = 290
-REGISTERS: tuple[str, ...] = (*_REGISTER_IDS, *_VECTOR_IDS)
-"""Every register name that `Engine.get` and `Engine.set` take."""
-
-_ARCH_ARM64, _MODE_ARM = 2, 0
-_HOOK_INTR, _HOOK_INSN, _HOOK_BLOCK, _HOOK_TLB_FILL = 1, 2, 8, 1 << 17
-_INSN = {"mrs": 1, "msr": 2, "sys": 3, "sysl": 4}
-_CPU_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
+_HOOK_TYPES = {"interrupt": 1, "block": 8, "undefined": 1 << 14, "fill": 1 << 17}
+_HOOK_INSN = 2
 
 
 def _ctl(kind: int, arguments: int, direction: int) -> int:
@@ -85,6 +74,10 @@ SystemCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.POINTER(_u32), _ptr)
 StoreCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 """(engine, offset in the window, size, value, data)"""
 BlockCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
+X64Callback = ctypes.CFUNCTYPE(ctypes.c_int, _ptr, _ptr)
+"""(engine, data) -> skip the instruction: SYSCALL (the answer is ignored), CPUID, RDTSC, RDTSCP"""
+X64UndefinedCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
+"""(engine, data) -> handled, go on at PC"""
 
 
 class EngineError(FetchSanError):
@@ -93,6 +86,9 @@ class EngineError(FetchSanError):
     def __init__(self, call: str, code: int) -> None:
         super().__init__(f"engine: {call} failed: {_strerror(code)} ({code})")
         self.code = code
+
+
+_CP_REG, _MSR = 290, 248
 
 
 class _CpReg(ctypes.Structure):
@@ -104,6 +100,10 @@ class _CpReg(ctypes.Structure):
         ("op2", _u32),
         ("val", _u64),
     )
+
+
+class _ModelSpecific(ctypes.Structure):
+    _fields_ = (("number", _u32), ("value", _u64))
 
 
 def _load() -> ctypes.CDLL:
@@ -133,10 +133,12 @@ for _name, _arguments in {
     "uc_context_save": (_ptr, _ptr),
     "uc_context_restore": (_ptr, _ptr),
     "uc_context_free": (_ptr,),
+    "uc_context_size": (_ptr,),
     "uc_vmem_translate": (_ptr, _u64, ctypes.c_int, ctypes.POINTER(_u64)),
     "uc_version": (_ptr, _ptr),
 }.items():
     getattr(_lib, _name).argtypes = _arguments
+_lib.uc_context_size.restype = ctypes.c_size_t
 _lib.uc_ctl.argtypes = (_ptr, ctypes.c_uint32)
 _lib.uc_strerror.restype = ctypes.c_char_p
 
@@ -152,25 +154,35 @@ def address_of(function: str) -> int:
 
 
 class Engine:
-    """One Unicorn instance in split-TLB use: page size 4096, virtual TLB, no exits."""
+    """One Unicorn instance: page size 4096, virtual TLB, no exits. `registers` is the architecture's table."""
+
+    registers: ClassVar[RegisterTable]
+    _arch: ClassVar[int]
+    _mode: ClassVar[int]
+    _small_granule: ClassVar[bool] = False
+    _models: ClassVar[dict[str, int]]
+    _instructions: ClassVar[dict[str, int]]  # those that can be hooked
 
     def __init__(self, model: str) -> None:
         handle = _ptr()
-        self._check("uc_open", _lib.uc_open(_ARCH_ARM64, _MODE_ARM, ctypes.byref(handle)))
+        self._check("uc_open", _lib.uc_open(self._arch, self._mode, ctypes.byref(handle)))
         self.handle = handle
-        # Before anything else: the default granule is 1 KiB, and the fill callback would be asked per 1 KiB.
-        self._control(_CTL_PAGE_SIZE, ctypes.c_uint32(4096))
-        self._control(_CTL_CPU_MODEL, ctypes.c_int(_CPU_MODELS[model]))
+        if self._small_granule:
+            # Before anything else: the default is 1 KiB, and the fill callback would be asked per 1 KiB.
+            self._control(_CTL_PAGE_SIZE, ctypes.c_uint32(4096))
+        self._control(_CTL_CPU_MODEL, ctypes.c_int(self._models[model]))
         self._control(_CTL_TLB_MODE, ctypes.c_int(1))
         # With exits enabled and none given, no address ends a run (until=0 would make PC 0 an exit).
         self._control(_CTL_USE_EXITS, ctypes.c_int(1))
         self._keep: list[Any] = []
         self._value = _u64()
         self._value_ref = ctypes.byref(self._value)
+        self._ids = self.registers.ids
+        self._wide = self.registers.wide
+        self._pc = self._ids["pc"]
         self._batches: dict[tuple[str, ...], tuple[Any, Any, Any]] = {}
-        # Without RW=1 below EL3 and EL2, every ERET from EL1 to EL1 is an illegal exception return.
-        self.write_system(3, 6, 1, 1, 0, 0x30501)  # SCR_EL3
-        self.write_system(3, 4, 1, 1, 0, (1 << 31) | (1 << 40) | (1 << 41) if model == "max" else 1 << 31)  # HCR_EL2
+        self.removing = _u64()
+        """Not 0 while `remove_code` runs: only then do MAGIC addresses translate."""
 
     def close(self) -> None:
         """Free the engine; it must not be used afterwards."""
@@ -195,76 +207,57 @@ class Engine:
     def remove_code(self, physical: int, size: int) -> None:
         """Forget translated code in [physical, +size), engine-physical, within one page. Cuts chained jumps."""
         start = MAGIC | physical
+        self.removing.value = 1
         _lib.uc_ctl(self.handle, _CTL_REMOVE_CACHE, _u64(start), _u64(start + size))
+        self.removing.value = 0
 
     # --- hooks -------------------------------------------------------------------------------------------------------
 
     def hook(self, kind: str, callback: Any, data: int = 0) -> None:
-        """Install a callback: `kind` is interrupt, fill, block, mrs, msr, sys; an int is a native address.
+        """Install a callback: `kind` is interrupt, fill, block, undefined or an instruction; an int is a native address.
 
         All hooks must be there before the first run: code translated earlier would not call them. There is no memory hook,
         and must not be: any of them, the one for unmapped addresses too, sends every load and store down the slow path.
         """
-        types = {"interrupt": _HOOK_INTR, "fill": _HOOK_TLB_FILL, "block": _HOOK_BLOCK}
         hook = ctypes.c_size_t()
         pointer = callback if isinstance(callback, int) else ctypes.cast(callback, _ptr)
         self._keep.append(callback)
-        if kind in _INSN:
-            code = _lib.uc_hook_add(
-                self.handle,
-                ctypes.byref(hook),
-                _HOOK_INSN,
-                pointer,
-                _ptr(data),
-                _u64(1),
-                _u64(0),
-                ctypes.c_int(_INSN[kind]),
-            )
-        else:
-            code = _lib.uc_hook_add(self.handle, ctypes.byref(hook), types[kind], pointer, _ptr(data), _u64(1), _u64(0))
+        number = self._instructions.get(kind)
+        hook_type = _HOOK_TYPES[kind] if number is None else _HOOK_INSN
+        which = () if number is None else (ctypes.c_int(number),)
+        code = _lib.uc_hook_add(
+            self.handle, ctypes.byref(hook), hook_type, pointer, _ptr(data), _u64(1), _u64(0), *which
+        )
         self._check(f"uc_hook_add({kind})", code)
 
     # --- registers ---------------------------------------------------------------------------------------------------
 
     def get(self, register: str) -> int:
         """One register by name."""
-        number = _REGISTER_IDS.get(register)
+        number = self._ids.get(register)
         if number is None:
-            vector = (ctypes.c_uint64 * 2)()
-            _lib.uc_reg_read(self.handle, _VECTOR_IDS[register], vector)
-            return int(vector[0]) | int(vector[1]) << 64
+            number, size = self._wide[register]
+            wide = ctypes.create_string_buffer(size)
+            _lib.uc_reg_read(self.handle, number, wide)
+            return int.from_bytes(wide.raw, "little")
         self._value.value = 0
         _lib.uc_reg_read(self.handle, number, self._value_ref)
         return self._value.value
 
     def pc(self) -> int:
         """The program counter: what callbacks ask for most."""
-        _lib.uc_reg_read(self.handle, _PC, self._value_ref)
+        _lib.uc_reg_read(self.handle, self._pc, self._value_ref)
         return self._value.value
 
     def set(self, register: str, value: int) -> None:
         """Write one register by name. PSTATE takes effect with the next `write_system` (Unicorn caches its flags)."""
-        number = _REGISTER_IDS.get(register)
+        number = self._ids.get(register)
         if number is None:
-            vector = (ctypes.c_uint64 * 2)(value & (1 << 64) - 1, value >> 64)
-            _lib.uc_reg_write(self.handle, _VECTOR_IDS[register], vector)
+            number, size = self._wide[register]
+            _lib.uc_reg_write(self.handle, number, value.to_bytes(size, "little"))
             return
         self._value.value = value
         _lib.uc_reg_write(self.handle, number, self._value_ref)
-
-    def get_id(self, number: int) -> int:
-        """One general register by the engine's own number (what a system-instruction callback is given)."""
-        if number == XZR:
-            return 0
-        self._value.value = 0
-        _lib.uc_reg_read(self.handle, number, self._value_ref)
-        return self._value.value
-
-    def set_id(self, number: int, value: int) -> None:
-        """Write one general register by the engine's own number."""
-        if number != XZR:
-            self._value.value = value
-            _lib.uc_reg_write(self.handle, number, self._value_ref)
 
     def get_many(self, registers: Sequence[str]) -> list[int]:
         """Several general registers in one call."""
@@ -272,7 +265,7 @@ class Engine:
         batch = self._batches.get(key)
         if batch is None:
             count = len(key)
-            ids = (ctypes.c_int * count)(*(_REGISTER_IDS[name] for name in key))
+            ids = (ctypes.c_int * count)(*(self._ids[name] for name in key))
             values = (ctypes.c_uint64 * count)()
             base = ctypes.addressof(values)
             pointers = (ctypes.c_void_p * count)(*(base + 8 * index for index in range(count)))
@@ -280,17 +273,6 @@ class Engine:
         ids, values, pointers = batch
         _lib.uc_reg_read_batch(self.handle, ids, pointers, len(key))
         return list(values)
-
-    def write_system(self, op0: int, op1: int, crn: int, crm: int, op2: int, value: int) -> None:
-        """Write a system register by encoding (and make Unicorn recompute what it derived from PSTATE)."""
-        register = _CpReg(crn, crm, op0, op1, op2, value)
-        _lib.uc_reg_write(self.handle, _CP_REG, ctypes.byref(register))
-
-    def read_system(self, op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
-        """Read a system register by encoding."""
-        register = _CpReg(crn, crm, op0, op1, op2, 0)
-        _lib.uc_reg_read(self.handle, _CP_REG, ctypes.byref(register))
-        return int(register.val)
 
     def save(self) -> Any:
         """All registers, to give to `restore` (of this engine)."""
@@ -328,3 +310,83 @@ class Engine:
             raise EngineError(call, code)
 
 
+class Aarch64Engine(Engine):
+    """An AArch64 PE in split-TLB use."""
+
+    registers = AARCH64
+    _arch, _mode = 2, 0
+    _small_granule = True
+    _models: ClassVar[dict[str, int]] = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
+    _instructions: ClassVar[dict[str, int]] = {"mrs": 1, "msr": 2, "sys": 3, "sysl": 4}
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        # Without RW=1 below EL3 and EL2, every ERET from EL1 to EL1 is an illegal exception return.
+        self.write_system(3, 6, 1, 1, 0, 0x30501)  # SCR_EL3
+        self.write_system(3, 4, 1, 1, 0, (1 << 31) | (1 << 40) | (1 << 41) if model == "max" else 1 << 31)  # HCR_EL2
+
+    def get_id(self, number: int) -> int:
+        """One general register by the engine's own number (what a system-instruction callback is given)."""
+        if number == XZR:
+            return 0
+        self._value.value = 0
+        _lib.uc_reg_read(self.handle, number, self._value_ref)
+        return self._value.value
+
+    def set_id(self, number: int, value: int) -> None:
+        """Write one general register by the engine's own number."""
+        if number != XZR:
+            self._value.value = value
+            _lib.uc_reg_write(self.handle, number, self._value_ref)
+
+    def write_system(self, op0: int, op1: int, crn: int, crm: int, op2: int, value: int) -> None:
+        """Write a system register by encoding (and make Unicorn recompute what it derived from PSTATE)."""
+        register = _CpReg(crn, crm, op0, op1, op2, value)
+        _lib.uc_reg_write(self.handle, _CP_REG, ctypes.byref(register))
+
+    def read_system(self, op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
+        """Read a system register by encoding."""
+        register = _CpReg(crn, crm, op0, op1, op2, 0)
+        _lib.uc_reg_read(self.handle, _CP_REG, ctypes.byref(register))
+        return int(register.val)
+
+
+class X64Engine(Engine):
+    """An x86-64 PE in 64-bit mode."""
+
+    registers = X64
+    _arch, _mode = 4, 8
+    _models: ClassVar[dict[str, int]] = {"sandybridge": 17}
+    _instructions: ClassVar[dict[str, int]] = {"cpuid": 113, "rdtsc": 608, "rdtscp": 609, "syscall": 699}
+
+    def __init__(self, model: str, *, user: bool) -> None:
+        super().__init__(model)
+        self.set("cr0", 0x8005_0033)  # PG, AM, WP, NE (so that x87 errors are #MF), ET, MP, PE
+        self.set("cr4", 0x620)  # PAE, OSFXSR, OSXMMEXCPT; no OSXSAVE: XGETBV and XSAVE are #UD
+        self.write_msr(0xC000_0080, 0xD01)  # EFER: NXE, LMA, LME, SCE
+        self.set("mxcsr", 0x1F80)
+        self.set("fpcw", 0x37F)
+        self.set("fptag", 0xFFFF)
+        if user:
+            self._enter_user_mode()
+        self.set("rflags", 0x202)
+
+    def write_msr(self, number: int, value: int) -> None:
+        """Write a model-specific register."""
+        _lib.uc_reg_write(self.handle, _MSR, ctypes.byref(_ModelSpecific(number, value)))
+
+    def _enter_user_mode(self) -> None:
+        """Ring 3 can be reached by an instruction only: SYSRETQ, which needs no descriptor tables.
+
+        It runs before any hook is there, when the virtual TLB is the identity. At ring 3 HLT then faults, which ends the run.
+        """
+        page = self._boot_page = mmap.mmap(-1, mmap.PAGESIZE)
+        page[:4] = b"\x48\x0f\x07\xf4"  # sysretq; hlt
+        self.map_host(_BOOT_PAGE, 4096, PROT_READ | PROT_EXEC, ctypes.addressof(ctypes.c_char.from_buffer(page)))
+        self.write_msr(0xC000_0081, 0x23 << 48 | 0x10 << 32)  # STAR: Linux's selectors; SYSRET gives CS 0x33, SS 0x2b
+        self.set("rcx", _BOOT_PAGE + 3)
+        self.set("r11", 0x202)
+        self.start(_BOOT_PAGE)
+        if self.get("cs") != 0x33:
+            raise InternalError("the engine did not reach ring 3")
+        self.flush_tlb()

@@ -15,11 +15,14 @@ rest. Measured: 0.02 to 0.6 µs a call, against 0.7 to 6 µs for the same thing 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 
 from fetchsan.machine import engine
 
-__all__ = ["FILL_ENTRIES", "FLUSH_STEP", "WINDOW", "Callbacks", "Shared", "callbacks"]
+__all__ = [
+    "FILL", "FILL_ENTRIES", "FLUSH_STEP", "WINDOW", "Callbacks", "Shared", "callbacks", "load", "load_pointer",
+]  # fmt: skip
 
 FILL_ENTRIES = 1 << 14
 """Entries of the fill table for each kind of access."""
@@ -67,13 +70,15 @@ class Shared(ctypes.Structure):
         ("reg_write", ctypes.c_uint64),  # uc_reg_write
         ("ctr", ctypes.c_uint64),  # what CTR_EL0 reads
         ("other_window_page", ctypes.c_uint64),  # as window_page: a store across two pages fills both
+        ("removing", ctypes.c_uint64),  # where it says whether MAGIC addresses translate (Engine.remove_code)
+        ("python_syscall", ctypes.c_uint64),  # x86-64
     )
 
 
 _FIELD = {name: index for index, (name, _type) in enumerate(Shared._fields_)}
 
 
-def _load(name: str, tag: str = "") -> str:
+def load(name: str, tag: str = "") -> str:
     register = f"%{name}{tag}"
     return (
         f"{register}.p = getelementptr i64, ptr %ctx, i64 {_FIELD[name]}\n"
@@ -81,24 +86,29 @@ def _load(name: str, tag: str = "") -> str:
     )
 
 
-def _load_pointer(name: str) -> str:
-    return _load(name, ".i") + f"%{name} = inttoptr i64 %{name}.i to ptr\n"
+def load_pointer(name: str) -> str:
+    return load(name, ".i") + f"%{name} = inttoptr i64 %{name}.i to ptr\n"
 
 
-_FILL = f"""
+FILL = f"""
 define zeroext i8 @fill(ptr %uc, i64 %va, i32 %type, ptr %result, ptr %ctx) {{
 entry:
   %top = lshr i64 %va, 48
   %is_magic = icmp eq i64 %top, {engine.MAGIC >> 48}
   %perm_p = getelementptr i32, ptr %result, i64 2
-  br i1 %is_magic, label %magic, label %lookup
+  br i1 %is_magic, label %may_be_guest, label %lookup
+may_be_guest:
+  {load_pointer("removing")}
+  %removing_now = load i64, ptr %removing
+  %ours = icmp ne i64 %removing_now, 0
+  br i1 %ours, label %magic, label %lookup
 magic:
   %physical = and i64 %va, {(1 << 48) - 1}
   store i64 %physical, ptr %result
   store i32 {engine.PROT_READ | engine.PROT_EXEC}, ptr %perm_p
   ret i8 1
 lookup:
-  {_load_pointer("fill_table")}
+  {load_pointer("fill_table")}
   %kind32 = sub i32 %type, {engine.READ}
   %kind = zext i32 %kind32 to i64
   %base = mul i64 %kind, {FILL_ENTRIES}
@@ -123,31 +133,31 @@ found:
   %is_window = icmp ne i64 %flag, 0
   br i1 %is_window, label %window, label %count
 count:
-  {_load("fills")}
+  {load("fills")}
   %fills.new = add i64 %fills, 1
   store i64 %fills.new, ptr %fills.p
-  {_load("next_flush")}
+  {load("next_flush")}
   %due = icmp uge i64 %fills.new, %next_flush
   br i1 %due, label %grow, label %done
 grow:
   ; The engine's TLB starts with 256 entries and doubles only when a flush finds it more than 70 % full.
-  {_load("flush_step")}
+  {load("flush_step")}
   %at_limit = icmp uge i64 %flush_step, {FLUSH_STEP_LIMIT}
   %twice = shl i64 %flush_step, 1
   %step.new = select i1 %at_limit, i64 %flush_step, i64 %twice
   store i64 %step.new, ptr %flush_step.p
   %next.new = add i64 %fills.new, %step.new
   store i64 %next.new, ptr %next_flush.p
-  {_load_pointer("control")}
+  {load_pointer("control")}
   %flushed = call i32 (ptr, i32, ...) %control(ptr %uc, i32 {engine.CTL_TLB_FLUSH})
   br label %done
 window:
-  {_load_pointer("reg_read")}
+  {load_pointer("reg_read")}
   %pc_p = getelementptr i64, ptr %ctx, i64 {_FIELD["store_pc"]}
   %ignored = call i32 %reg_read(ptr %uc, i32 {_PC}, ptr %pc_p)
-  {_load("window_page")}
+  {load("window_page")}
   %same = icmp eq i64 %window_page, %va
-  {_load("other_window_page")}
+  {load("other_window_page")}
   %other.new = select i1 %same, i64 %other_window_page, i64 %window_page
   store i64 %other.new, ptr %other_window_page.p
   store i64 %va, ptr %window_page.p
@@ -157,7 +167,7 @@ window:
 done:
   ret i8 1
 miss:
-  {_load_pointer("python_fill")}
+  {load_pointer("python_fill")}
   %answer = call zeroext i8 %python_fill(ptr %uc, i64 %va, i32 %type, ptr %result, ptr %ctx)
   ret i8 %answer
 }}
@@ -166,11 +176,11 @@ miss:
 _STORE = f"""
 define void @store(ptr %uc, i64 %offset, i32 %size, i64 %value, ptr %ctx) {{
 entry:
-  {_load("abort_store")}
+  {load("abort_store")}
   %aborting = icmp ne i64 %abort_store, 0
   br i1 %aborting, label %out, label %begin
 begin:
-  {_load_pointer("ram")}
+  {load_pointer("ram")}
   %d = getelementptr i8, ptr %ram, i64 %offset
   switch i32 %size, label %eight [ i32 1, label %one  i32 2, label %two  i32 4, label %four ]
 one:
@@ -196,21 +206,21 @@ compared:
   %changed = phi i1 [ %c1, %one ], [ %c2, %two ], [ %c4, %four ], [ %c8, %eight ]
   br i1 %changed, label %change, label %evict
 change:
-  {_load("line_shift")}
+  {load("line_shift")}
   %line = lshr i64 %offset, %line_shift
-  {_load_pointer("armed")}
+  {load_pointer("armed")}
   %armed_p = getelementptr i8, ptr %armed, i64 %line
   %armed_now = load i8, ptr %armed_p
   %is_armed = icmp ne i8 %armed_now, 0
-  {_load("touched_count")}
-  {_load("touched_limit")}
+  {load("touched_count")}
+  {load("touched_limit")}
   %full = icmp uge i64 %touched_count, %touched_limit
   %ask = or i1 %is_armed, %full
   br i1 %ask, label %python, label %write
 python:
-  {_load_pointer("python_store")}
+  {load_pointer("python_store")}
   call void %python_store(ptr %uc, i64 %offset, i32 %size, i64 %value, ptr %ctx)
-  {_load("abort_store", ".again")}
+  {load("abort_store", ".again")}
   %abort_now = icmp ne i64 %abort_store.again, 0
   br i1 %abort_now, label %evict, label %write
 write:
@@ -228,12 +238,12 @@ w8:
   store i64 %value, ptr %d, align 1
   br label %written
 written:
-  {_load("store_pc")}
-  {_load_pointer("writer")}
+  {load("store_pc")}
+  {load_pointer("writer")}
   %slot = lshr i64 %offset, 2
   %writer_p = getelementptr i64, ptr %writer, i64 %slot
   store i64 %store_pc, ptr %writer_p
-  {_load_pointer("touched")}
+  {load_pointer("touched")}
   %mask_p = getelementptr i64, ptr %touched, i64 %line
   %mask = load i64, ptr %mask_p
   %line_base = shl i64 %line, %line_shift
@@ -242,18 +252,18 @@ written:
   %bit = shl i64 1, %bit_index
   %mask_new = or i64 %mask, %bit
   store i64 %mask_new, ptr %mask_p
-  {_load("stores")}
+  {load("stores")}
   %stores.new = add i64 %stores, 1
   store i64 %stores.new, ptr %stores.p
-  {_load("join")}
-  {_load("barrier_interest")}
+  {load("join")}
+  {load("barrier_interest")}
   %interest.new = or i64 %barrier_interest, %join
   store i64 %interest.new, ptr %barrier_interest.p
   %first = icmp eq i64 %mask, 0
   br i1 %first, label %list, label %evict
 list:
-  {_load_pointer("touched_list")}
-  {_load("touched_count", ".now")}
+  {load_pointer("touched_list")}
+  {load("touched_count", ".now")}
   %entry_p = getelementptr i32, ptr %touched_list, i64 %touched_count.now
   %line32 = trunc i64 %line to i32
   store i32 %line32, ptr %entry_p
@@ -262,15 +272,15 @@ list:
   br label %evict
 evict:
   ; The next store must have its own PC, so its TLB entry must miss: a read entry of the page takes its place.
-  {_load("window_page")}
+  {load("window_page")}
   %evicted = icmp eq i64 %window_page, 0
   br i1 %evicted, label %out, label %do_evict
 do_evict:
   store i64 0, ptr %window_page.p
-  {_load_pointer("translate")}
+  {load_pointer("translate")}
   %scratch = getelementptr i64, ptr %ctx, i64 {_FIELD["scratch"]}
   %ignored = call i32 %translate(ptr %uc, i64 %window_page, i32 {engine.PROT_READ}, ptr %scratch)
-  {_load("other_window_page")}
+  {load("other_window_page")}
   %no_other = icmp eq i64 %other_window_page, 0
   br i1 %no_other, label %out, label %evict_other
 evict_other:
@@ -313,7 +323,7 @@ def _pass_or_python(name: str) -> str:
     return f"""pass:
   ret i32 0
 python:
-  {_load_pointer(f"python_{name}")}
+  {load_pointer(f"python_{name}")}
   %answer = call i32 %python_{name}(ptr %uc, i32 %reg, ptr %cp, ptr %ctx)
   ret i32 %answer"""
 
@@ -333,7 +343,7 @@ probe:
   %is_probe = and i1 %is_cvau, %is_xzr
   br i1 %is_probe, label %quiet, label %python
 quiet:
-  {_load("barrier_interest")}
+  {load("barrier_interest")}
   %calm = icmp eq i64 %barrier_interest, 0
   br i1 %calm, label %skip, label %python
 skip:
@@ -353,7 +363,7 @@ entry:
 isb:
   %seen_p = getelementptr i64, ptr %ctx, i64 {_FIELD["isb_seen"]}
   store i64 1, ptr %seen_p
-  {_load("isb_interest")}
+  {load("isb_interest")}
   %calm = icmp eq i64 %isb_interest, 0
   br i1 %calm, label %skip, label %python
 skip:
@@ -372,7 +382,7 @@ ctr:
   %to_xzr = icmp eq i32 %reg, {engine.XZR}
   br i1 %to_xzr, label %skip, label %write_ctr
 write_ctr:
-  {_load_pointer("reg_write")}
+  {load_pointer("reg_write")}
   %ctr_p = getelementptr i64, ptr %ctx, i64 {_FIELD["ctr"]}
   %ignored = call i32 %reg_write(ptr %uc, i32 %reg, ptr %ctr_p)
   br label %skip
@@ -388,20 +398,20 @@ others:
 
 
 class Callbacks:
-    """Addresses of the compiled callbacks (shared by all engines of the process)."""
+    """Addresses of compiled callbacks (shared by all engines of the process)."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str], sources: Sequence[str]) -> None:
         # llvmlite costs 20 to 50 ms, so it is loaded only when a machine is.
         from llvmlite import binding
 
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        module = binding.parse_assembly("\n".join((_FILL, _STORE, _SYS, _MSR, _MRS)))
+        module = binding.parse_assembly("\n".join(sources))
         module.verify()
         target = binding.Target.from_default_triple().create_target_machine(opt=2)
         self._compiler = binding.create_mcjit_compiler(module, target)
         self._compiler.finalize_object()
-        for name in ("fill", "store", "sys", "msr", "mrs"):
+        for name in names:
             setattr(self, name, self._compiler.get_function_address(name))
 
     fill: int
@@ -409,9 +419,10 @@ class Callbacks:
     sys: int
     msr: int
     mrs: int
+    syscall: int
 
 
 @cache
 def callbacks() -> Callbacks:
-    """Compile once per process."""
-    return Callbacks()
+    """AArch64's, compiled once per process."""
+    return Callbacks(("fill", "store", "sys", "msr", "mrs"), (FILL, _STORE, _SYS, _MSR, _MRS))

@@ -12,13 +12,11 @@ What happens when (all hooks are installed before the first run):
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.load_store import access_address
 from fetchsan.arch.aarch64.system_instructions import MSR_TPIDR_XZR, WFI, MaintenanceOp, SystemWord, classify
-from fetchsan.errors import InternalError
 from fetchsan.machine import native
 from fetchsan.machine.engine import (
     FETCH,
@@ -27,14 +25,14 @@ from fetchsan.machine.engine import (
     PROT_WRITE,
     READ,
     WRITE,
-    Engine,
+    Aarch64Engine,
     FillCallback,
     InterruptCallback,
     StoreCallback,
     SystemCallback,
     address_of,
 )
-from fetchsan.machine.fill_table import FillTable
+from fetchsan.machine.engine_pe import PAGE, PAGE_MASK, Access, EnginePE
 from fetchsan.machine.hardware import Translation
 from fetchsan.machine.instruction_cache import InstructionCache
 from fetchsan.machine.traps import CPUException, TrapHandler
@@ -47,38 +45,22 @@ __all__ = ["PE", "WINDOW_BASE"]
 
 WINDOW_BASE = 1 << 41
 """Engine-physical address of the store window: the byte at p of RAM is written through WINDOW_BASE + p - RAM base."""
-_PAGE = 4096
-_PAGE_MASK = ~(_PAGE - 1)
 _VA_MASK = (1 << 56) - 1
-_FAULT_LIMIT = 100
-"""How often one instruction may fault at one address, each time handled, before we call it a bug of ours."""
-_ERR_EXCEPTION = 21
 _INTR_SVC, _INTR_BRK, _INTR_UNDEFINED = 2, 7, 1
 # SCTLR_EL1: UCI, UCT, DZE, nTWE, nTWI: what Linux lets EL0 do.
 _SCTLR_USER = 1 << 26 | 1 << 15 | 1 << 14 | 1 << 18 | 1 << 16
 _SCTLR_EL1 = (3, 0, 1, 0, 0)
 
 
-class PE:
-    """PE `index` of `machine`. Registers survive between runs; `root` is what its page walks start from."""
+class PE(EnginePE):
+    """AArch64 PE `index` of `machine`."""
 
     def __init__(self, machine: GuestSide, index: int, handler: TrapHandler) -> None:
-        self.index = index
+        self.engine = Aarch64Engine(machine.profile.engine)
+        super().__init__(index, handler, self.engine, user=machine.user)
         self.machine = machine
-        self.handler = handler
-        self.root = 0
-        self.user = machine.user
-        self.engine = Engine(machine.profile.engine)
         self.shared = native.Shared()
-        self._fills = FillTable()
-        self._error: BaseException | None = None
-        self._fault: tuple[int, str] | None = None
-        self._stopping = False
-        self._running = False
-        self._flush = False
         self._executing: dict[int, Any] = {}
-        self._last_fault: tuple[int, int, str] | None = None
-        self._same_fault = 0
         machine.memory_map(self)
         self.icache = InstructionCache(
             index,
@@ -94,103 +76,32 @@ class PE:
         sctlr = self.engine.read_system(*_SCTLR_EL1)
         self.engine.write_system(*_SCTLR_EL1, sctlr | _SCTLR_USER)
 
-    # --- registers and control (machine.traps.ProcessingElement) ---------------------------------------------------------
-
-    def get(self, register: str) -> int:
-        """One register, as an unsigned integer."""
-        return self.engine.get(register)
-
-    def set(self, register: str, value: int) -> None:
-        """Write one register; writing pc inside a trap continues there."""
-        self.engine.set(register, value)
-
-    def get_many(self, registers: Sequence[str]) -> list[int]:
-        """Several general registers in one call."""
-        return self.engine.get_many(registers)
-
-    def stop(self) -> None:
-        """Ask run() to return; the current trap completes first."""
-        self._stopping = True
-        self.engine.stop()
-
-    def fail(self, error: BaseException) -> None:
-        """Keep the first error and stop."""
-        if self._error is None:
-            self._error = error
-        self.stop()
-
-    def run(self, *, until_wait: bool = False) -> None:
-        """Execute until stop(), with `until_wait` also until a WFI. Raises what fail() was given.
-
-        Who runs PEs in turn gives the next one its turn then: WFI moves nothing, and to go on after it is no exception.
-        """
-        self._stopping = False
-        while True:
-            if self._flush:
-                self._flush = False
-                self.engine.flush_tlb()
-            pc = self.engine.pc()
-            self._fault = None
-            code = self.engine.start(pc)
-            self.machine.drain(self)
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            if self._fault is not None:
-                self._page_fault(*self._fault)
-            elif code not in (0, _ERR_EXCEPTION):
-                raise InternalError(f"the engine stopped at pc {self.engine.get('pc'):#x} with error {code}")
-            elif code:
-                # The fill of a code removal failed, or an exception of a kind the engine does not announce.
-                raise InternalError(f"unexplained engine exception at pc {self.engine.get('pc'):#x}")
-            elif until_wait and self.machine.word_at(self, self.engine.pc() - 4) == WFI:
-                return
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            if self._stopping:
-                return
-
     # --- translations ----------------------------------------------------------------------------------------------------
 
     def forget_pages(self, virtual: int, size: int) -> None:
         """The PTEs of [virtual, +size) changed: drop what was cached of them before the guest runs again."""
-        self._fills.forget_pages(virtual, size)
-        if size == _PAGE:
+        super().forget_pages(virtual, size)
+        if size == PAGE:
             self._executing.pop(virtual, None)
         else:
             for page in [page for page in self._executing if virtual <= page < virtual + size]:
                 del self._executing[page]
-        self._flush = True
-
-    def forget_data(self) -> None:
-        """Drop every cached data translation (a frame's stores must be seen from now on)."""
-        self._fills.forget_data()
-        self._flush = True
 
     def forget_all(self) -> None:
         """Drop every cached translation."""
-        self._fills.forget_all()
+        super().forget_all()
         self._executing.clear()
-        self._flush = True
 
-    def _fill(self, _uc: Any, virtual: int, kind: int, result: Any, _data: Any) -> bool:
-        """A TLB miss that the native table does not answer (phase 1)."""
-        try:
-            entry = self._translate(virtual, kind)
-        except BaseException as error:
-            self.fail(error)
-            return False
-        if not entry:
-            return False
-        result[0] = entry & _PAGE_MASK
-        ctypes.cast(result, ctypes.POINTER(ctypes.c_uint32))[2] = entry & 7
-        return True
+    def _paused(self) -> None:
+        self.machine.drain(self)
+
+    def _waits(self) -> bool:
+        return self.machine.word_at(self, self.engine.pc() - 4) == WFI
 
     def _translate(self, virtual: int, kind: int) -> int:
         """Engine page | protection for a virtual page, or 0: no translation for a fetch."""
         machine = self.machine
-        page = virtual & _PAGE_MASK
+        page = virtual & PAGE_MASK
         if not page >> 55 & 1:
             page &= _VA_MASK  # top-byte-ignore: the engine does not do it
         found, _level = walk(machine.memory, self.root, page)
@@ -202,7 +113,7 @@ class PE:
                 return self._coherent(found, virtual, kind)
             machine.drain(self)
             pc = self.engine.pc()
-            offset = pc - page if 0 <= pc - page < _PAGE else -1
+            offset = pc - page if 0 <= pc - page < PAGE else -1
             iframe = self.icache.populate(found.physical, page, offset, lazy=machine.is_written(found.physical))
             self._executing[page] = iframe
             entry = iframe.physical | PROT_EXEC
@@ -251,18 +162,13 @@ class PE:
         self._fills.remember(kind, virtual, entry)
         return entry
 
-    def _page_fault(self, virtual: int, access: Any) -> None:
+    def _page_fault(self, virtual: int, access: Access) -> None:
         if access == "execute" and virtual & 3:
             self.handler.exception(self, CPUException(esr.ExceptionClass.PC_ALIGNMENT, esr.pc_alignment(), virtual, virtual))
             return
         if access != "execute":
             virtual = self._exact(virtual)
-        if self.handler.page_fault(self, virtual, access):
-            fault = (self.engine.pc(), virtual, access)
-            self._same_fault = self._same_fault + 1 if fault == self._last_fault else 0
-            self._last_fault = fault
-            if self._same_fault > _FAULT_LIMIT:
-                raise InternalError(f"the {access} fault at {virtual:#x} (pc {fault[0]:#x}) comes back although it was handled")
+        self._ask_handler(virtual, access)
 
     def _exact(self, page: int) -> int:
         """The address within `page` that the instruction at PC accesses: the engine tells only the page."""
@@ -273,7 +179,7 @@ class PE:
         if not address >> 55 & 1:
             address &= _VA_MASK
         # An access that crosses into the page faults at its beginning.
-        return address if address & _PAGE_MASK == page else page
+        return address if address & PAGE_MASK == page else page
 
     # --- traps -----------------------------------------------------------------------------------------------------------
 
@@ -297,9 +203,9 @@ class PE:
 
     def _breakpoint(self, pc: int) -> None:
         """Ours (a veil, a planted trap) or the guest's own."""
-        iframe = self._executing.get(pc & _PAGE_MASK)
+        iframe = self._executing.get(pc & PAGE_MASK)
         if iframe is not None:
-            offset = pc & (_PAGE - 1)
+            offset = pc & (PAGE - 1)
             line = self.machine.rules.line
             index, slot = offset // line, offset % line >> 2
             if iframe.veil[index] >> slot & 1:
@@ -329,18 +235,18 @@ class PE:
         else:
             virtual = self.engine.get(f"x{system.register}")
         virtual &= _VA_MASK if not virtual >> 55 & 1 else (1 << 64) - 1
-        found, _level = walk(self.machine.memory, self.root, virtual & _PAGE_MASK)
+        found, _level = walk(self.machine.memory, self.root, virtual & PAGE_MASK)
         if found is None or not found.readable:
             # It faults like a load (case #62: an unreadable alias); a handled fault comes back to the same instruction.
             self.engine.set("pc", pc)
             self.handler.page_fault(self, virtual, "read")
             return
-        self._maintain(system, found.physical | virtual & (_PAGE - 1), virtual, pc)
+        self._maintain(system, found.physical | virtual & (PAGE - 1), virtual, pc)
         self.engine.set("pc", pc + 4)
 
     def _maintain(self, system: SystemWord, physical: int, virtual: int, pc: int) -> None:
         assert system.maintenance is not None
-        self.machine.guest_maintenance(self, system.maintenance.op, physical, virtual & _PAGE_MASK, pc)
+        self.machine.guest_maintenance(self, system.maintenance.op, physical, virtual & PAGE_MASK, pc)
 
     def _undefined(self, number: int) -> None:
         pc = self.engine.pc()
@@ -360,8 +266,8 @@ class PE:
         try:
             machine = self.machine
             pc = self.engine.pc()
-            iframe = self._executing.get(pc & _PAGE_MASK)
-            word = iframe.planted.get(pc & (_PAGE - 1)) if iframe is not None else None
+            iframe = self._executing.get(pc & PAGE_MASK)
+            word = iframe.planted.get(pc & (PAGE - 1)) if iframe is not None else None
             system = classify(word) if word is not None else None
             if system is None or system.kind == "maintenance":
                 return self._maintenance_at_el1(register, cp, pc)
@@ -380,12 +286,12 @@ class PE:
         virtual = self.engine.get_id(register)
         physical = 0
         if op in (MaintenanceOp.CLEAN, MaintenanceOp.INVALIDATE):
-            found, _level = walk(self.machine.memory, self.root, virtual & _PAGE_MASK)
+            found, _level = walk(self.machine.memory, self.root, virtual & PAGE_MASK)
             if found is None:
                 return 1
-            physical = found.physical | virtual & (_PAGE - 1)
+            physical = found.physical | virtual & (PAGE - 1)
         self.machine.drain(self)
-        self.machine.guest_maintenance(self, op, physical, virtual & _PAGE_MASK, pc)
+        self.machine.guest_maintenance(self, op, physical, virtual & PAGE_MASK, pc)
         self.machine.settle_interest()
         return 1
 
@@ -416,20 +322,20 @@ class PE:
             machine = self.machine
             machine.drain(self)
             line = machine.rules.line
-            frame_offset = offset & _PAGE_MASK
+            frame_offset = offset & PAGE_MASK
             frame = machine.memory.base + frame_offset
             index = (offset - frame_offset) // line
             if not machine.armed[offset // line]:
                 return
             machine.veil(frame, index)
             pc = self.shared.store_pc
-            running = self._executing.get(pc & _PAGE_MASK)
-            if running is not None and running.frame == frame and (pc & (_PAGE - 1)) // line <= index:
+            running = self._executing.get(pc & PAGE_MASK)
+            if running is not None and running.frame == frame and (pc & (PAGE - 1)) // line <= index:
                 # The running block may still come to old translations of the line, and to stores to it that nobody would
                 # see now. Execute the store again by itself: leaving the block here would lose the rest of an STP or a
                 # post-index.
                 self.shared.abort_store = 1
-                self.icache.expose(running, pc & (_PAGE - 1))
+                self.icache.expose(running, pc & (PAGE - 1))
                 self.engine.set("pc", pc)
         except BaseException as error:
             self.fail(error)
@@ -457,6 +363,7 @@ class PE:
         shared.control = address_of("uc_ctl")
         shared.next_flush = shared.flush_step = native.FLUSH_STEP
         shared.fill_table = self._fills.host_address
+        shared.removing = ctypes.addressof(self.engine.removing)
         self.machine.share(shared)
         engine = self.engine
         if self.machine.mode != "coherent":

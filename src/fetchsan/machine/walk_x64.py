@@ -9,7 +9,7 @@ from __future__ import annotations
 from fetchsan.machine.hardware import Translation
 from fetchsan.machine.memory import PhysicalMemory
 
-__all__ = ["VIRTUAL_BITS", "find_leaf", "walk"]
+__all__ = ["VIRTUAL_BITS", "find_leaf", "is_canonical", "walk"]
 
 VIRTUAL_BITS = 48
 _PRESENT = 1 << 0
@@ -20,6 +20,11 @@ _NO_EXECUTE = 1 << 63
 _RESERVED = 1 << 51  # beyond the physical addresses of every machine here: setting it makes every access fault
 _ADDRESS = 0x0007_FFFF_FFFF_F000
 _LEVELS = ((0, 39), (1, 30), (2, 21), (3, 12))
+
+
+def is_canonical(virtual: int) -> bool:
+    """Whether bits 63:47 are all the same: no other address ever translates."""
+    return virtual >> 47 in (0, (1 << 17) - 1)
 
 
 def find_leaf(memory: PhysicalMemory, root: int, virtual: int) -> tuple[int, int]:
@@ -45,6 +50,8 @@ def find_leaf(memory: PhysicalMemory, root: int, virtual: int) -> tuple[int, int
         no_execute |= entry & _NO_EXECUTE
         if level == 3 or (entry & _LARGE and level in (1, 2)):
             return entry & ~(_WRITABLE | _USER) | granted | no_execute, level
+        if entry & (_LARGE | _RESERVED):
+            return 0, level
         table = (entry & _ADDRESS) - base
     raise AssertionError("the last level always returns")
 
