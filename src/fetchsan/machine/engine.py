@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fetchsan.errors import FetchSanError, InternalError
-from fetchsan.machine.engine_registers import AARCH64, X64, RegisterTable
+from fetchsan.machine.engine_registers import AARCH64, RegisterTable
 
 __all__ = [
     "CTL_TLB_FLUSH",
@@ -36,15 +35,14 @@ __all__ = [
     "StoreCallback",
     "SystemCallback",
     "X64Callback",
-    "X64Engine",
     "X64UndefinedCallback",
+    "ctl",
+    "lib",
 ]
 
 READ, WRITE, FETCH = 16, 17, 18
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 XZR = 7
-_BOOT_PAGE = 1 << 42
-"""Engine-physical address of an X64Engine's first instructions; no fill ever answers it."""
 MAGIC = 0x00FF << 48
 """Virtual addresses MAGIC | p translate to engine-physical p: translations are dropped through them (`remove_code`)."""
 
@@ -52,17 +50,17 @@ _HOOK_TYPES = {"interrupt": 1, "block": 8, "undefined": 1 << 14, "fill": 1 << 17
 _HOOK_INSN = 2
 
 
-def _ctl(kind: int, arguments: int, direction: int) -> int:
+def ctl(kind: int, arguments: int, direction: int) -> int:
     return kind | arguments << 26 | direction << 30
 
 
-_CTL_PAGE_SIZE = _ctl(1, 1, 1)
-_CTL_USE_EXITS = _ctl(4, 1, 1)
-_CTL_CPU_MODEL = _ctl(7, 1, 1)
-_CTL_REMOVE_CACHE = _ctl(9, 2, 1)
-CTL_TLB_FLUSH = _ctl(11, 0, 1)
+_CTL_PAGE_SIZE = ctl(1, 1, 1)
+_CTL_USE_EXITS = ctl(4, 1, 1)
+_CTL_CPU_MODEL = ctl(7, 1, 1)
+_CTL_REMOVE_CACHE = ctl(9, 2, 1)
+CTL_TLB_FLUSH = ctl(11, 0, 1)
 """uc_ctl request for native callbacks."""
-_CTL_TLB_MODE = _ctl(12, 1, 1)
+_CTL_TLB_MODE = ctl(12, 1, 1)
 
 _ptr, _u32, _u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
 
@@ -88,7 +86,7 @@ class EngineError(FetchSanError):
         self.code = code
 
 
-_CP_REG, _MSR = 290, 248
+_CP_REG = 290
 
 
 class _CpReg(ctypes.Structure):
@@ -102,10 +100,6 @@ class _CpReg(ctypes.Structure):
     )
 
 
-class _ModelSpecific(ctypes.Structure):
-    _fields_ = (("number", _u32), ("value", _u64))
-
-
 def _load() -> ctypes.CDLL:
     found = importlib.util.find_spec("unicorn")
     if found is None or not found.submodule_search_locations:
@@ -117,7 +111,7 @@ def _load() -> ctypes.CDLL:
     raise InternalError(f"no libunicorn in {folder}; `pip install --force-reinstall unicorn`")
 
 
-_lib = _load()
+lib = _load()
 for _name, _arguments in {
     "uc_open": (_u32, _u32, ctypes.POINTER(_ptr)),
     "uc_close": (_ptr,),
@@ -137,20 +131,20 @@ for _name, _arguments in {
     "uc_vmem_translate": (_ptr, _u64, ctypes.c_int, ctypes.POINTER(_u64)),
     "uc_version": (_ptr, _ptr),
 }.items():
-    getattr(_lib, _name).argtypes = _arguments
-_lib.uc_context_size.restype = ctypes.c_size_t
-_lib.uc_ctl.argtypes = (_ptr, ctypes.c_uint32)
-_lib.uc_strerror.restype = ctypes.c_char_p
+    getattr(lib, _name).argtypes = _arguments
+lib.uc_context_size.restype = ctypes.c_size_t
+lib.uc_ctl.argtypes = (_ptr, ctypes.c_uint32)
+lib.uc_strerror.restype = ctypes.c_char_p
 
 
 def _strerror(code: int) -> str:
-    text = _lib.uc_strerror(code)
+    text = lib.uc_strerror(code)
     return str(text.decode()) if text else "unknown error"
 
 
 def address_of(function: str) -> int:
     """Address of a C API function, for native callbacks."""
-    return ctypes.cast(getattr(_lib, function), _ptr).value or 0
+    return ctypes.cast(getattr(lib, function), _ptr).value or 0
 
 
 class Engine:
@@ -165,15 +159,15 @@ class Engine:
 
     def __init__(self, model: str) -> None:
         handle = _ptr()
-        self._check("uc_open", _lib.uc_open(self._arch, self._mode, ctypes.byref(handle)))
+        self.check("uc_open", lib.uc_open(self._arch, self._mode, ctypes.byref(handle)))
         self.handle = handle
         if self._small_granule:
             # Before anything else: the default is 1 KiB, and the fill callback would be asked per 1 KiB.
-            self._control(_CTL_PAGE_SIZE, ctypes.c_uint32(4096))
-        self._control(_CTL_CPU_MODEL, ctypes.c_int(self._models[model]))
-        self._control(_CTL_TLB_MODE, ctypes.c_int(1))
+            self.control(_CTL_PAGE_SIZE, ctypes.c_uint32(4096))
+        self.control(_CTL_CPU_MODEL, ctypes.c_int(self._models[model]))
+        self.control(_CTL_TLB_MODE, ctypes.c_int(1))
         # With exits enabled and none given, no address ends a run (until=0 would make PC 0 an exit).
-        self._control(_CTL_USE_EXITS, ctypes.c_int(1))
+        self.control(_CTL_USE_EXITS, ctypes.c_int(1))
         self._keep: list[Any] = []
         self._value = _u64()
         self._value_ref = ctypes.byref(self._value)
@@ -187,28 +181,28 @@ class Engine:
     def close(self) -> None:
         """Free the engine; it must not be used afterwards."""
         if self.handle:
-            _lib.uc_close(self.handle)
+            lib.uc_close(self.handle)
             self.handle = _ptr()
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def map_host(self, physical: int, size: int, protection: int, host: int) -> None:
         """Make `size` bytes of host memory appear at engine-physical `physical`."""
-        self._check("uc_mem_map_ptr", _lib.uc_mem_map_ptr(self.handle, physical, size, protection, host))
+        self.check("uc_mem_map_ptr", lib.uc_mem_map_ptr(self.handle, physical, size, protection, host))
 
     def map_window(self, physical: int, size: int, store: int, data: int) -> None:
         """A write-only window: `store` is the address of a StoreCallback."""
-        self._check("uc_mmio_map", _lib.uc_mmio_map(self.handle, physical, size, None, None, store, data))
+        self.check("uc_mmio_map", lib.uc_mmio_map(self.handle, physical, size, None, None, store, data))
 
     def flush_tlb(self) -> None:
         """Forget every translation address -> page (not translated code)."""
-        _lib.uc_ctl(self.handle, CTL_TLB_FLUSH)
+        lib.uc_ctl(self.handle, CTL_TLB_FLUSH)
 
     def remove_code(self, physical: int, size: int) -> None:
         """Forget translated code in [physical, +size), engine-physical, within one page. Cuts chained jumps."""
         start = MAGIC | physical
         self.removing.value = 1
-        _lib.uc_ctl(self.handle, _CTL_REMOVE_CACHE, _u64(start), _u64(start + size))
+        lib.uc_ctl(self.handle, _CTL_REMOVE_CACHE, _u64(start), _u64(start + size))
         self.removing.value = 0
 
     # --- hooks -------------------------------------------------------------------------------------------------------
@@ -225,10 +219,10 @@ class Engine:
         number = self._instructions.get(kind)
         hook_type = _HOOK_TYPES[kind] if number is None else _HOOK_INSN
         which = () if number is None else (ctypes.c_int(number),)
-        code = _lib.uc_hook_add(
+        code = lib.uc_hook_add(
             self.handle, ctypes.byref(hook), hook_type, pointer, _ptr(data), _u64(1), _u64(0), *which
         )
-        self._check(f"uc_hook_add({kind})", code)
+        self.check(f"uc_hook_add({kind})", code)
 
     # --- registers ---------------------------------------------------------------------------------------------------
 
@@ -238,15 +232,15 @@ class Engine:
         if number is None:
             number, size = self._wide[register]
             wide = ctypes.create_string_buffer(size)
-            _lib.uc_reg_read(self.handle, number, wide)
+            lib.uc_reg_read(self.handle, number, wide)
             return int.from_bytes(wide.raw, "little")
         self._value.value = 0
-        _lib.uc_reg_read(self.handle, number, self._value_ref)
+        lib.uc_reg_read(self.handle, number, self._value_ref)
         return self._value.value
 
     def pc(self) -> int:
         """The program counter: what callbacks ask for most."""
-        _lib.uc_reg_read(self.handle, self._pc, self._value_ref)
+        lib.uc_reg_read(self.handle, self._pc, self._value_ref)
         return self._value.value
 
     def set(self, register: str, value: int) -> None:
@@ -254,10 +248,10 @@ class Engine:
         number = self._ids.get(register)
         if number is None:
             number, size = self._wide[register]
-            _lib.uc_reg_write(self.handle, number, value.to_bytes(size, "little"))
+            lib.uc_reg_write(self.handle, number, value.to_bytes(size, "little"))
             return
         self._value.value = value
-        _lib.uc_reg_write(self.handle, number, self._value_ref)
+        lib.uc_reg_write(self.handle, number, self._value_ref)
 
     def get_many(self, registers: Sequence[str]) -> list[int]:
         """Several general registers in one call."""
@@ -271,41 +265,43 @@ class Engine:
             pointers = (ctypes.c_void_p * count)(*(base + 8 * index for index in range(count)))
             batch = self._batches[key] = (ids, values, pointers)
         ids, values, pointers = batch
-        _lib.uc_reg_read_batch(self.handle, ids, pointers, len(key))
+        lib.uc_reg_read_batch(self.handle, ids, pointers, len(key))
         return list(values)
 
     def save(self) -> Any:
         """All registers, to give to `restore` (of this engine)."""
         context = _ptr()
-        self._check("uc_context_alloc", _lib.uc_context_alloc(self.handle, ctypes.byref(context)))
-        self._check("uc_context_save", _lib.uc_context_save(self.handle, context))
+        self.check("uc_context_alloc", lib.uc_context_alloc(self.handle, ctypes.byref(context)))
+        self.check("uc_context_save", lib.uc_context_save(self.handle, context))
         return context
 
     def restore(self, context: Any) -> None:
         """Put back what `save` gave."""
-        self._check("uc_context_restore", _lib.uc_context_restore(self.handle, context))
+        self.check("uc_context_restore", lib.uc_context_restore(self.handle, context))
 
     def free(self, context: Any) -> None:
         """Release what `save` gave."""
-        _lib.uc_context_free(context)
+        lib.uc_context_free(context)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
     def start(self, pc: int) -> int:
         """Run from `pc` until stopped; returns the uc_err code (0: stopped)."""
-        return int(_lib.uc_emu_start(self.handle, pc, 0, 0, 0))
+        return int(lib.uc_emu_start(self.handle, pc, 0, 0, 0))
 
     def stop(self) -> None:
         """End the run at the next chance (in a system-instruction callback: the end of the block)."""
-        _lib.uc_emu_stop(self.handle)
+        lib.uc_emu_stop(self.handle)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _control(self, code: int, *arguments: Any) -> None:
-        self._check("uc_ctl", _lib.uc_ctl(self.handle, code, *arguments))
+    def control(self, code: int, *arguments: Any) -> None:
+        """uc_ctl."""
+        self.check("uc_ctl", lib.uc_ctl(self.handle, code, *arguments))
 
     @staticmethod
-    def _check(call: str, code: int) -> None:
+    def check(call: str, code: int) -> None:
+        """Raise what a uc_err means."""
         if code:
             raise EngineError(call, code)
 
@@ -330,63 +326,22 @@ class Aarch64Engine(Engine):
         if number == XZR:
             return 0
         self._value.value = 0
-        _lib.uc_reg_read(self.handle, number, self._value_ref)
+        lib.uc_reg_read(self.handle, number, self._value_ref)
         return self._value.value
 
     def set_id(self, number: int, value: int) -> None:
         """Write one general register by the engine's own number."""
         if number != XZR:
             self._value.value = value
-            _lib.uc_reg_write(self.handle, number, self._value_ref)
+            lib.uc_reg_write(self.handle, number, self._value_ref)
 
     def write_system(self, op0: int, op1: int, crn: int, crm: int, op2: int, value: int) -> None:
         """Write a system register by encoding (and make Unicorn recompute what it derived from PSTATE)."""
         register = _CpReg(crn, crm, op0, op1, op2, value)
-        _lib.uc_reg_write(self.handle, _CP_REG, ctypes.byref(register))
+        lib.uc_reg_write(self.handle, _CP_REG, ctypes.byref(register))
 
     def read_system(self, op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
         """Read a system register by encoding."""
         register = _CpReg(crn, crm, op0, op1, op2, 0)
-        _lib.uc_reg_read(self.handle, _CP_REG, ctypes.byref(register))
+        lib.uc_reg_read(self.handle, _CP_REG, ctypes.byref(register))
         return int(register.val)
-
-
-class X64Engine(Engine):
-    """An x86-64 PE in 64-bit mode."""
-
-    registers = X64
-    _arch, _mode = 4, 8
-    _models: ClassVar[dict[str, int]] = {"sandybridge": 17}
-    _instructions: ClassVar[dict[str, int]] = {"cpuid": 113, "rdtsc": 608, "rdtscp": 609, "syscall": 699}
-
-    def __init__(self, model: str, *, user: bool) -> None:
-        super().__init__(model)
-        self.set("cr0", 0x8005_0033)  # PG, AM, WP, NE (so that x87 errors are #MF), ET, MP, PE
-        self.set("cr4", 0x620)  # PAE, OSFXSR, OSXMMEXCPT; no OSXSAVE: XGETBV and XSAVE are #UD
-        self.write_msr(0xC000_0080, 0xD01)  # EFER: NXE, LMA, LME, SCE
-        self.set("mxcsr", 0x1F80)
-        self.set("fpcw", 0x37F)
-        self.set("fptag", 0xFFFF)
-        if user:
-            self._enter_user_mode()
-        self.set("rflags", 0x202)
-
-    def write_msr(self, number: int, value: int) -> None:
-        """Write a model-specific register."""
-        _lib.uc_reg_write(self.handle, _MSR, ctypes.byref(_ModelSpecific(number, value)))
-
-    def _enter_user_mode(self) -> None:
-        """Ring 3 can be reached by an instruction only: SYSRETQ, which needs no descriptor tables.
-
-        It runs before any hook is there, when the virtual TLB is the identity. At ring 3 HLT then faults, which ends the run.
-        """
-        page = self._boot_page = mmap.mmap(-1, mmap.PAGESIZE)
-        page[:4] = b"\x48\x0f\x07\xf4"  # sysretq; hlt
-        self.map_host(_BOOT_PAGE, 4096, PROT_READ | PROT_EXEC, ctypes.addressof(ctypes.c_char.from_buffer(page)))
-        self.write_msr(0xC000_0081, 0x23 << 48 | 0x10 << 32)  # STAR: Linux's selectors; SYSRET gives CS 0x33, SS 0x2b
-        self.set("rcx", _BOOT_PAGE + 3)
-        self.set("r11", 0x202)
-        self.start(_BOOT_PAGE)
-        if self.get("cs") != 0x33:
-            raise InternalError("the engine did not reach ring 3")
-        self.flush_tlb()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Owns which bytes an instruction accesses: the engine tells only the page that an access faulted on.
+
+Also how long instructions are, and how each answers where that decides about an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+__all__ = ["MAXIMUM_LENGTH", "MemoryAccess", "find_access", "first_reaching", "next_instruction"]
+
+MAXIMUM_LENGTH = 15
+_PAGE = 4096
+_MASK64 = (1 << 64) - 1
+Get = Callable[[str], int]
+
+
+class MemoryAccess(NamedTuple):
+    """`size` bytes from `address`. `stack`: through SS, where a bad address is a stack fault."""
+
+    address: int
+    size: int
+    write: bool
+    stack: bool
+
+
+# Instructions that read their memory operand to write it: they fault as a write, also when the read comes first.
+_READ_MODIFY_WRITE = frozenset((
+    "adc", "add", "and", "btc", "btr", "bts", "cmpxchg", "cmpxchg16b", "cmpxchg8b", "dec", "inc", "neg", "not", "or", "rcl",
+    "rcr", "rol", "ror", "sal", "sar", "sbb", "shl", "shld", "shr", "shrd", "sub", "xadd", "xchg", "xor",
+))  # fmt: skip
+_BIT_TESTS = frozenset(("bt", "btc", "btr", "bts"))
+# Implicit accesses: register, offset from it, size, write.
+_IMPLICIT: dict[str, tuple[str, int, int, bool]] = {
+    "push": ("rsp", -8, 8, True),
+    "pushfq": ("rsp", -8, 8, True),
+    "call": ("rsp", -8, 8, True),
+    "enter": ("rsp", -8, 8, True),
+    "pop": ("rsp", 0, 8, False),
+    "popfq": ("rsp", 0, 8, False),
+    "ret": ("rsp", 0, 8, False),
+    "retf": ("rsp", 0, 8, False),
+    "iretq": ("rsp", 0, 40, False),
+    "leave": ("rbp", 0, 8, False),
+    "maskmovdqu": ("rdi", 0, 16, True),
+    "maskmovq": ("rdi", 0, 8, True),
+}
+_SIZES = {"fxsave": 512, "fxsave64": 512, "fxrstor": 512, "fxrstor64": 512, "fnsave": 108, "frstor": 108, "fnstenv": 28,
+          "fldenv": 28, "cmpxchg16b": 16}  # fmt: skip
+_STACK_REGISTERS = ("rsp", "rbp", "esp", "ebp")
+
+
+@cache
+def _decoder() -> Any:
+    import capstone
+
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    return decoder
+
+
+def find_access(
+    code: bytes, pc: int, get: Get, page: int, access: Literal["read", "write"]
+) -> MemoryAccess | None:
+    """What the instruction `code` at `pc` accesses of `page`, first byte within the page; None if it is no such access.
+
+    `get` reads a register by name. A read that is the first half of a read-modify-write comes back with `write` set.
+    """
+    accesses = list(_accesses(code, pc, get))
+    # Of several operands (movs, push of memory) the one with the right direction.
+    accesses.sort(key=lambda each: each.write is not (access == "write"))
+    for each in accesses:
+        if page - each.size < each.address < page + _PAGE:
+            return each._replace(address=max(each.address, page))
+    return None
+
+
+def next_instruction(code: bytes, pc: int) -> int | None:
+    """Where the instruction `code` at `pc` ends; None if it is none, or not all of it is there."""
+    return next((pc + size for _at, size, _name, _text in _decoder().disasm_lite(code, pc, 1)), None)
+
+
+def first_reaching(code: bytes, pc: int, boundary: int) -> int:
+    """The first instruction from `pc` on, one after the other, that has a byte at `boundary` or after."""
+    while pc < boundary:
+        after = next_instruction(code, pc)
+        if after is None or after > boundary:
+            return pc
+        code = code[after - pc :]
+        pc = after
+    return pc
+
+
+def _accesses(code: bytes, pc: int, get: Get) -> Iterator[MemoryAccess]:
+    import capstone.x86 as x86
+
+    instruction = next(_decoder().disasm(code, pc, 1), None)
+    if instruction is None:
+        return
+    name = instruction.mnemonic.rpartition(" ")[2]  # without lock, rep
+    operands = instruction.operands
+    for position, operand in enumerate(operands):
+        if operand.type != x86.X86_OP_MEM:
+            continue
+        memory = operand.mem
+        base = instruction.reg_name(memory.base) if memory.base else ""
+        index = instruction.reg_name(memory.index) if memory.index else ""
+        segment = instruction.reg_name(memory.segment) if memory.segment else ""
+        address = memory.disp + _value(index, get) * memory.scale
+        address += pc + instruction.size if base in ("rip", "eip") else _value(base, get)
+        if name in _BIT_TESTS and operands[-1].type == x86.X86_OP_REG:
+            address += _bit_offset(_value(instruction.reg_name(operands[-1].reg), get), operand.size)
+        if name == "pop" and base == "rsp":
+            address += 8  # the address is computed after the increment
+        address &= (1 << 8 * instruction.addr_size) - 1
+        if segment in ("fs", "gs"):
+            address = address + get(f"{segment}_base") & _MASK64
+        write = name in _READ_MODIFY_WRITE or (position == 0 and bool(operand.access & 2))
+        size = _SIZES.get(name, operand.size) or 1
+        yield MemoryAccess(address, size, write, base in _STACK_REGISTERS and not segment)
+    implicit = _IMPLICIT.get(name)
+    if implicit is not None:
+        register, offset, size, write = implicit
+        yield MemoryAccess(get(register) + offset & _MASK64, size, write, register != "rdi")
+    elif name == "xlatb":
+        yield MemoryAccess(get("rbx") + (get("rax") & 0xFF) & _MASK64, 1, False, False)
+
+
+def _value(register: str, get: Get) -> int:
+    """A register of 16, 32 or 64 bits by capstone's name."""
+    if not register or register in ("riz", "eiz"):
+        return 0
+    if register[0] == "r":
+        if register[1].isdigit() and register[-1] in "dw":
+            return get(register[:-1]) & (0xFFFF_FFFF if register[-1] == "d" else 0xFFFF)
+        return get(register)
+    if register[0] == "e":
+        return get("r" + register[1:]) & 0xFFFF_FFFF
+    return get("r" + register) & 0xFFFF
+
+
+def _bit_offset(bits: int, size: int) -> int:
+    """Bytes that the bit number of BT and its like moves the operand of `size` bytes."""
+    width = 8 * size
+    signed = bits - (1 << width) if bits >> (width - 1) & 1 else bits
+    return signed // width * size
