@@ -54,11 +54,12 @@ class Guest:
 
     def map(self, virtual: int, rights: int, frame: int | None = None) -> int:
         """(Re)map a page; returns its frame."""
-        before = self.translation(virtual)
         frame = self.frame() if frame is None else frame
         entry = frame | PRESENT | USER | (WRITABLE if rights & W else 0) | (0 if rights & X else NO_EXECUTE)
+        before = self.memory.read_u64(self.entry(virtual))
         self.memory.write_u64(self.entry(virtual), entry if rights else 0)
-        self.machine.pte_changed(0, virtual, before, self.translation(virtual))
+        executable = [(frame, virtual)] if rights & X else []
+        self.machine.pte_changed(0, virtual, 4096, executable, replaced=bool(before))
         return frame
 
     def unmap(self, virtual: int) -> None:

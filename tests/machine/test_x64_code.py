@@ -103,9 +103,8 @@ def test_a_frame_that_is_used_again_holds_none_of_its_old_code() -> None:
 
     def reuse() -> None:
         guest.unmap(DATA)
-        guest.machine.frame_freed(frame)
+        guest.machine.frames_freed([frame])
         guest.memory.write(frame, bytes.fromhex(MOV_2 + RET))  # raw: a new owner may fill a frame before it is mapped
-        guest.machine.frame_allocated(frame)
         guest.map(ALIAS, R | X, frame)
         guest.map(DATA, R | X, frame)
 
@@ -245,7 +244,8 @@ def test_a_raw_engine_translation_address_is_no_way_around_the_page_tables() -> 
 
 def test_a_kernel_store_may_cross_frames() -> None:
     guest = Guest()
-    first = guest.memory.allocate_contiguous(8192)
+    first = guest.frame()
+    assert guest.frame() == first + 4096
     guest.map(DATA, R | X, first)
     guest.map(DATA + 4096, R | X, first + 4096)
     start = DATA + 4096 - 2

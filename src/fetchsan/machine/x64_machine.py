@@ -7,20 +7,17 @@ and never a hit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fetchsan.machine.code_frames import CodeFrames
 from fetchsan.machine.guest_side import Mode, Statistics
-from fetchsan.machine.hardware import Origin, Translation
+from fetchsan.machine.hardware import Origin
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.memory import FRAME_SIZE, PhysicalMemory
 from fetchsan.machine.traps import TrapHandler
 from fetchsan.machine.x64_pe import X64PE
 
 __all__ = ["X64Machine"]
-
-_FORGET_ALL = 64
-"""So many pages at once are forgotten by dropping everything."""
 
 
 class X64Machine:
@@ -87,18 +84,13 @@ class X64Machine:
     def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
         """Nothing: instruction fetches snoop."""
 
-    def pte_changed(self, pe: int, virtual: int, old: Translation | None, new: Translation | None) -> None:
-        """A leaf PTE for `virtual` was written by `pe`: forget what was translated through the old one."""
-        if old is None:
-            return  # entries that are not present are not cached
-        size = max(old.size, new.size if new is not None else 0)
-        pages = range(virtual & -size, (virtual & -size) + size, FRAME_SIZE)
-        for each in self.pes:
-            if len(pages) > _FORGET_ALL:
-                each.forget_all()
-                continue
-            for page in pages:
-                each.forget_page(page)
+    def pte_changed(
+        self, pe: int, virtual: int, size: int, executable: Sequence[tuple[int, int]], *, replaced: bool
+    ) -> None:
+        """Leaf PTEs of [virtual, +size) were written by `pe`. What was not there was not cached either."""
+        if replaced:
+            for each in self.pes:
+                each.forget_pages(virtual, size)
 
     def set_translation_root(self, pe: int, root: int) -> None:
         """CR3 of `pe`: its page walks start from physical `root` from now on."""
@@ -111,12 +103,10 @@ class X64Machine:
     def flush_tlb_linux(self, pe: int) -> None:
         """What Linux's mprotect and munmap do: INVLPG. The pages that changed were announced one by one."""
 
-    def frame_allocated(self, physical: int) -> None:
-        """A frame changed owner."""
-
-    def frame_freed(self, physical: int) -> None:
-        """A frame has no owner now: translations of what it held go with it."""
-        self.code.released(physical & -FRAME_SIZE)
+    def frames_freed(self, frames: Sequence[int]) -> None:
+        """Frames have no owner now: translations of what they held go with it."""
+        for frame in frames:
+            self.code.released(frame)
 
     def boot_frame(self, physical: int) -> None:
         """The frame belongs to the boot image: its views are memory, as all views here."""

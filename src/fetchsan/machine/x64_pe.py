@@ -30,8 +30,9 @@ from fetchsan.machine.engine import (
 )
 from fetchsan.machine.engine_pe import PAGE, PAGE_MASK, Access, EnginePE
 from fetchsan.machine.engine_x64 import X64Engine
+from fetchsan.machine.hardware import Translation
 from fetchsan.machine.traps import CPUException, TrapHandler
-from fetchsan.machine.walk_x64 import find_leaf, is_canonical, walk
+from fetchsan.machine.walk_x64 import VIRTUAL_BITS, find_leaf, is_canonical, walk
 
 if TYPE_CHECKING:
     from fetchsan.machine.x64_machine import X64Machine
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["X64PE"]
 
 _MASK32 = (1 << 32) - 1
-_INT, _ICEBP = 0xCD, 0xF1
+_VA_MASK = (1 << VIRTUAL_BITS) - 1
+_INT, _ICEBP, _HLT = 0xCD, 0xF1, 0xF4
 _SOFTWARE_VECTORS = (Vector.BREAKPOINT, Vector.OVERFLOW)  # what ring 3 may raise by INT n
 _SILENT_LIMIT = 100
 
@@ -69,7 +71,7 @@ class X64PE(EnginePE):
     def _translate(self, virtual: int, kind: int) -> int:
         machine = self.machine
         page = virtual & PAGE_MASK
-        found, _level = walk(machine.memory, self.root, page, user=self.user)
+        found = self._find(page)
         if kind == FETCH:
             if found is None or not found.executable:
                 self._fault = self._fault or (page, "execute")  # the first one ends the run
@@ -112,10 +114,16 @@ class X64PE(EnginePE):
         """Whether the rest of the running block may be in `frame` (reached through another mapping)."""
         page = self.engine.pc() & PAGE_MASK
         for each in (page, page + PAGE):
-            found, _level = walk(self.machine.memory, self.root, each, user=self.user)
+            found = self._find(each)
             if found is not None and found.physical == frame:
                 return True
         return False
+
+    def _find(self, page: int) -> Translation | None:
+        """What the page tables say of a page, for the ring that the PE is in."""
+        if not is_canonical(page):
+            return None
+        return walk(self.machine.memory, self.root, page & _VA_MASK, user=self.user)[0]
 
     def _page_fault(self, virtual: int, access: Access) -> None:
         if self._alone is not None:
@@ -156,7 +164,7 @@ class X64PE(EnginePE):
 
     def _run_alone(self, pc: int) -> None:
         """A store, through a mapping that is not executable, to code of the running block: nothing may follow in the block."""
-        found, _level = walk(self.machine.memory, self.root, pc & PAGE_MASK, user=self.user)
+        found = self._find(pc & PAGE_MASK)
         assert found is not None
         self.engine.remove_code(found.physical | pc & (PAGE - 1), 1)
         self._run_until(next_instruction(self.code_at(pc), pc) or pc + 1)
@@ -171,19 +179,22 @@ class X64PE(EnginePE):
             self._alone = None
             self.engine.set_exit(None)
 
-    def _ended_by_itself(self) -> None:
-        """An exit that was set, or HLT in ring 0: nothing but the guest's own work could wake us."""
+    def _waits(self) -> bool:
+        """HLT (ring 0 only); else an exit that was set."""
         pc = self.engine.pc()
+        if self.code_at(pc - 1, 1) == bytes((_HLT,)):
+            return True
         last, times = self._silent
         self._silent = (pc, times + 1 if last == pc else 0)
         if times > _SILENT_LIMIT:
             raise InternalError(f"the engine stops at pc {pc:#x} again and again without a reason")
+        return False
 
     def code_at(self, pc: int, size: int = MAXIMUM_LENGTH) -> bytes:
         """The bytes that a fetch at `pc` sees, as far as they are mapped."""
         code = b""
         while size > 0:
-            found, _level = walk(self.machine.memory, self.root, pc & PAGE_MASK, user=self.user)
+            found = self._find(pc & PAGE_MASK)
             if found is None or not found.executable:
                 break
             part = min(size, PAGE - (pc & (PAGE - 1)))
@@ -194,11 +205,9 @@ class X64PE(EnginePE):
 
     def page_fault_error(self, virtual: int, access: Access) -> int:
         """The error code that a fault at `virtual` pushes."""
-        entry, _level = find_leaf(self.machine.memory, self.root, virtual)
-        found, _level = walk(self.machine.memory, self.root, virtual)
-        return page_fault_error(
-            access, present=found is not None, user=self.user, reserved=bool(entry) and found is None
-        )
+        entry, _level = find_leaf(self.machine.memory, self.root, virtual & _VA_MASK)
+        present = self._find(virtual & PAGE_MASK) is not None
+        return page_fault_error(access, present=present, user=self.user, reserved=bool(entry) and not present)
 
     # --- traps -----------------------------------------------------------------------------------------------------------
 
