@@ -9,10 +9,10 @@ from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.arch.aarch64.page_table import AARCH64_PAGE_TABLE as FORMAT
 from fetchsan.errors import InternalError
 from fetchsan.machine.hits import Hit
-from fetchsan.machine.machine import Machine
+from fetchsan.machine.machine import Machine, Mode
 from fetchsan.machine.memory import PhysicalMemory
 from fetchsan.machine.traps import CPUException, ProcessingElement
-from reference.guest import PAGE, RAM_BASE, RAM_SIZE, REGISTERS, Found, Guest, Mode, Outcome
+from reference.guest import PAGE, RAM_BASE, RAM_SIZE, REGISTERS, Found, Guest, Outcome
 
 __all__ = ["run_fast"]
 

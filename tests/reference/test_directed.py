@@ -243,3 +243,32 @@ def test_a_store_ahead_is_seen_after_one_behind_in_the_same_line(
     here = f"MOV X6, #{P0 & 0xFFFF}\nMOVK X6, #{P0 >> 16}, LSL 16\n{word('X5', NOP)}"
     program = guest(f"{here}\nSTR W5, [X6]\nADD X6, X6, #32\nSTR W5, [X6]\nNOP\nMOV W0, #1\nSVC #0", cpu=cpu)
     assert kinds(run(program, "check").found) == [("missing-dc-clean", 0, 32)]
+
+
+RUN_F_TWICE = f"{CALL_F}\n{YIELD}\n{CALL_F}\nSVC #0"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        f"{CALL_F}\n{YIELD}\n{patch('X1', MOV)}\nSVC #0",
+        f"{patch('X1', NOP)}\n{patch('X1', encode('MOV W0, #1'))}\n{CALL_F}\n{YIELD}\n{patch('X1', MOV)}\nSVC #0",
+    ],
+    ids=["which has run it", "which has stored there and run it"],
+)
+def test_coherent_pes_see_what_another_one_stores(first: str) -> None:
+    assert x0(run_fast(guest(first, RUN_F_TWICE), "coherent"), 1) == 2
+
+
+def test_coherent_pes_see_what_another_one_stores_through_an_alias() -> None:
+    program = guest(f"{YIELD}\n{patch('X3', MOV)}\nSVC #0", f"{CALL_G}\n{YIELD}\n{CALL_G}\nSVC #0")
+    with_room = Guest((*program.images, (FRAMES[G], assemble("MOV W0, #1\nRET")[0])), program.mappings, program.starts)
+    assert x0(run_fast(with_room, "coherent"), 1) == 2
+
+
+def test_coherent_pes_may_store_to_each_others_code_in_turn() -> None:
+    """Each stores what the other one then runs: the second time after both had run it."""
+    first = f"{patch('X1', encode('MOV W0, #3'))}\n{YIELD}\n{CALL_F}\n{YIELD}\n{patch('X1', MOV)}\n{YIELD}\nSVC #0"
+    second = f"{CALL_F}\n{patch('X1', encode('MOV W0, #4'))}\n{YIELD}\n{CALL_F}\n{YIELD}\n{CALL_F}\nSVC #0"
+    outcome = run_fast(guest(first, second), "coherent")
+    assert (x0(outcome, 0), x0(outcome, 1)) == (4, 2)

@@ -17,7 +17,7 @@ from fetchsan.arch.aarch64.cpus import CpuProfile
 from fetchsan.arch.aarch64.system_instructions import MaintenanceOp, SystemWord, is_exempt
 from fetchsan.coherency import CacheRules, Judgement, Kind, Views
 from fetchsan.coherency.views import Moved
-from fetchsan.machine.engine import PROT_EXEC, PROT_READ, PROT_WRITE
+from fetchsan.machine.engine import FETCH, PROT_EXEC, PROT_READ, PROT_WRITE, WRITE
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.iframe import IFrame, Planting
@@ -125,6 +125,7 @@ class GuestSide:
         self._windowed: set[int] = set()
         self._stored_since_dsb = [False] * pes  # IDC=1, DIC=1: a DSB has the PE's own stores to wait for
         self._code_frames: set[int] = set()
+        self._writing: dict[int, set[int]] = {}  # the PEs that may hold write entries of a frame
         self._tracked = tracked
         self._tracked_origins: dict[int, Origin] = {}
         self._hit_pcs: dict[tuple[int, int], int] = {}
@@ -186,6 +187,21 @@ class GuestSide:
         for pe in self.pes:
             pe.engine.remove_code(frame, FRAME_SIZE)
         return True
+
+    def arbitrate(self, pe: PE, frame: int, kind: int) -> None:
+        """`coherent` mode, several PEs: a frame of code has one PE that stores to it, or none. `kind`: what `pe` is to do."""
+        if kind == WRITE:
+            self._writing.setdefault(frame, set()).add(pe.index)
+            if frame in self._code_frames:
+                for other in self.pes:
+                    if other is not pe:
+                        other.engine.remove_code(frame, FRAME_SIZE)
+                        other.forget_all()
+        elif kind == FETCH:
+            writing = self._writing.get(frame, set())
+            for index in writing - {pe.index}:
+                writing.discard(index)
+                self.pes[index].forget_all()
 
     def word_at(self, pe: PE, virtual: int) -> int:
         """The instruction word that memory holds at a virtual address (0 if it is not mapped)."""

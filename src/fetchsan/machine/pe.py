@@ -145,16 +145,20 @@ class PE(EnginePE):
         """`coherent` mode: one page for fetches and data, and the engine's own detection of stores to code.
 
         It works for entries that are executable. Where code is written through another mapping, either the frame's
-        translations live or a write entry does: whoever comes asks, and the other is dropped.
+        translations live or a write entry does: whoever comes asks, and the other is dropped. Several PEs have an engine each:
+        there a write entry is given to stores only, and `arbitrate` takes it from one PE when another comes.
         """
         machine = self.machine
-        entry = found.physical | PROT_READ | (PROT_WRITE if found.writable else 0)
+        several = len(machine.pes) > 1
+        if several:
+            machine.arbitrate(self, found.physical, kind)
+        entry = found.physical | PROT_READ | (PROT_WRITE if found.writable and (kind == WRITE or not several) else 0)
         if found.executable:
             entry |= PROT_EXEC
             if machine.note_code(found.physical):
                 self.forget_all()
                 self.engine.flush_tlb()
-        elif found.writable:
+        elif entry & PROT_WRITE:
             machine.written_directly.add(found.physical)
             if machine.drop_code(found.physical):
                 self.forget_all()

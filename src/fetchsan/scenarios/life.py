@@ -27,6 +27,7 @@ from fetchsan.machine.hits import Hit
 from fetchsan.machine.interruption import stopping_on_signals
 from fetchsan.machine.machine import Machine, Mode
 from fetchsan.machine.memory import FRAME_SIZE, PhysicalMemory
+from fetchsan.scenarios.turns import Turns
 
 __all__ = ["Eviction", "Life", "always", "never"]
 
@@ -47,21 +48,30 @@ def always(line: int) -> bool:
 
 
 class Life:
-    """A context manager: one machine with one kernel, from power-on to the end. `hits` are those of `check` mode so far."""
+    """A context manager: one machine with one kernel, from power-on to the end. `hits` are those of `check` mode so far.
 
-    def __init__(self, cpu: CpuProfile, mode: Mode, sync: SyncPolicy) -> None:
+    `tracked` frames are watched from the start: a second, identical life is told there who wrote what the first one executed.
+    """
+
+    def __init__(
+        self, cpu: CpuProfile, mode: Mode, sync: SyncPolicy, *, pes: int = 1, tracked: frozenset[int] = frozenset()
+    ) -> None:
         self.cpu = cpu
         self.hits: list[Hit] = []
         self._files: dict[str, RofsFile] = {}
         self._evicted: Eviction = never
+        self._turns: Turns | None = None
         self._symboliser = Symboliser(self._mappings, self._read_object)
         self._collector = Collector(self._symboliser.locate, disassemble)
-        self._machine = Machine(cpu, memory=PhysicalMemory(_RAM), mode=mode, user=False, on_hit=self._hit)
-        self._kernel = OsvKernel(
-            self._machine, sync=sync, symbolise=lambda address: self.locate(address).label, text_arrived=self._write_back
+        self._machine = Machine(
+            cpu, memory=PhysicalMemory(_RAM), mode=mode, pes=pes, user=False, tracked=tracked, on_hit=self._hit
         )
-        self._pe = self._machine.add_pe(self._kernel)
-        self._kernel.boot(self._pe)
+        self._kernel = OsvKernel(
+            self._machine, sync=sync, symbolise=lambda address: self.locate(address).label, text_arrived=self._text_arrived
+        )
+        self._pes = [self._machine.add_pe(self._kernel) for _ in range(pes)]
+        for pe in self._pes:
+            self._kernel.boot(pe)
 
     def __enter__(self) -> Life:
         return self
@@ -74,18 +84,39 @@ class Life:
         """What the applications wrote so far."""
         return self._kernel.console.decode("utf-8", "replace")
 
-    def run(self, application: str, evicted: Eviction = never) -> Exited | Aborted:
-        """Load and run `application` ("tst-hello") to its end; if it exits, its frames are free again, lowest first."""
+    def run(
+        self,
+        application: str,
+        *arguments: str,
+        evicted: Eviction = never,
+        thread: str | None = None,
+        at_once: bool = False,
+    ) -> Exited | Aborted:
+        """Load and run `application` ("tst-hello") to its end; if it exits, its frames are free again, lowest first.
+
+        `thread` is the exported function that the second PE runs meanwhile; `at_once`: see `Turns`.
+        """
         self._evicted = evicted
-        name = f"{application}.so"
-        if name not in self._files:
-            data = files("fetchsan.scenarios").joinpath("guests", name).read_bytes()
-            self._files[name] = RofsFile(f"/{name}", data, ino=len(self._files) + 1)
-        with stopping_on_signals(self._pe.engine.stop):
-            end = self._kernel.run_application(self._pe, self._files[name], [name])
+        main = self._pes[0]
+        with stopping_on_signals(self._stop):
+            self._kernel.start_application(main, self.add_file(f"{application}.so"), [f"{application}.so", *arguments])
+            if thread is None:
+                main.run()
+            else:
+                self._turns = Turns(self._kernel, main, self._pes[1], thread, at_once=at_once)
+                self._turns.run()
+            end = self._kernel.finish_application()
         self._machine.finish()
         self._sort_free_frames()
         return end
+
+    def add_file(self, name: str) -> RofsFile:
+        """Put one of the package's objects into the image, at `/name`."""
+        if name not in self._files:
+            data = files("fetchsan.scenarios").joinpath("guests", name).read_bytes()
+            self._files[name] = RofsFile(f"/{name}", data, ino=len(self._files) + 1)
+            self._kernel.image.add(self._files[name])
+        return self._files[name]
 
     def findings(self) -> list[Finding]:
         """What `check` mode found."""
@@ -95,12 +126,21 @@ class Life:
         """The name of an address of the application that is loaded (after its end: only if it aborted)."""
         return self._symboliser.locate(address)
 
+    def _stop(self) -> None:
+        for pe in self._pes:
+            pe.engine.stop()
+
+    def _text_arrived(self, physical: int, virtual: int) -> None:
+        self._write_back(physical, virtual)
+        if self._turns is not None:
+            self._turns.code_is_mapped()
+
     def _write_back(self, physical: int, virtual: int) -> None:
         """An eviction is what DC CVAU does, uncalled for; nothing of the new page is in the instruction cache yet."""
         size = self._machine.rules.line
         for offset in range(0, FRAME_SIZE, size):
             if self._evicted(virtual + offset):
-                self._machine.synchronise(self._pe.index, physical + offset, virtual + offset, size)
+                self._machine.synchronise(self._kernel.space.pe, physical + offset, virtual + offset, size)
 
     def _sort_free_frames(self) -> None:
         """An allocator that gives the lowest free frame: page k of one application becomes page k of the next.
@@ -124,5 +164,7 @@ class Life:
         ]
 
     def _read_object(self, path: str) -> bytes | None:
-        file = self._files.get(path.removeprefix("/"))
-        return file.read_at(0, file.size) if file is not None else None
+        for vma in self._kernel.space.vmas.mapped():
+            if isinstance(vma, FileVma) and vma.inode.path == path:
+                return vma.inode.read_at(0, vma.inode.size)
+        return None

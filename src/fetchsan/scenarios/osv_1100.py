@@ -135,7 +135,7 @@ def play_face(machine: Life, face: Face, evicted: Eviction = never) -> Outcome:
 def outcome(machine: Life, application: str, evicted: Eviction) -> Outcome:
     """Run one application and say how it ended."""
     printed = len(machine.console)
-    end = machine.run(application, evicted)
+    end = machine.run(application, evicted=evicted)
     output = machine.console[printed:]
     if isinstance(end, Aborted):
         ec = end.exception.ec

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Owns tst-alias: an executable page of a file (tst-plugin) that has run is changed, and runs again. The first option says
- * how: "write" through the file, "mapping" through a second mapping, "shared" through the executable mapping itself.
+/* Owns tst-alias: an executable page of a file (a copy of tst-plugin) that has run is changed, and runs again. The first option
+ * says how: "write" through the file, "mapping" through a second mapping, "shared" through the executable mapping itself.
  * With the option "corrected" the application then synchronises the caches. */
 #include "osv_application.h"
 
 enum { TEXT = PAGE }; /* where answer() lies in the file */
+
+/* The image is read-only; the copy is not. */
+static long copy(const char *from, const char *to)
+{
+    static char block[PAGE];
+    long source = need(system_call(SYS_openat, AT_FDCWD, (long)from, 0, 0, 0, 0), "openat failed");
+    long file = need(system_call(SYS_openat, AT_FDCWD, (long)to, O_RDWR | O_CREAT, 0755, 0, 0), "openat failed");
+    long size;
+    while ((size = need(system_call(SYS_read, source, (long)block, sizeof block, 0, 0, 0), "read failed")) > 0)
+        need(system_call(SYS_write, file, (long)block, size, 0, 0, 0), "write failed");
+    return file;
+}
 
 static long map(long file, int rights)
 {
@@ -19,7 +31,7 @@ static NOINLINE void patch(volatile uint32_t *at)
 EXPORT int main(int argc, char **argv)
 {
     int shared = given(argc, argv, "shared");
-    long file = need(system_call(SYS_openat, AT_FDCWD, (long)"/tst-plugin.so", O_RDWR, 0, 0, 0), "openat failed");
+    long file = copy("/tst-plugin.so", "/tmp/plugin.so");
     long mapped = map(file, PROT_READ | PROT_EXEC | (shared ? PROT_WRITE : 0));
     code *answer = (code *)(uintptr_t)mapped;
     if (answer() != 1)

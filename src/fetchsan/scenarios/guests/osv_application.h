@@ -10,8 +10,10 @@
 #define NOINLINE __attribute__((noinline))
 
 /* Linux's numbers for arm64. */
-enum { SYS_openat = 56, SYS_write = 64, SYS_pwrite64 = 68, SYS_exit_group = 94, SYS_mmap = 222, SYS_mprotect = 226, SYS_msync = 227 };
-enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1, MS_SYNC = 4, O_RDWR = 2, AT_FDCWD = -100, PAGE = 4096 };
+enum { SYS_openat = 56, SYS_read = 63, SYS_write = 64, SYS_pwrite64 = 68, SYS_exit_group = 94 };
+enum { SYS_mmap = 222, SYS_mprotect = 226, SYS_msync = 227 };
+enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_SHARED = 1, MS_SYNC = 4, O_RDWR = 2, O_CREAT = 0100, AT_FDCWD = -100 };
+enum { PAGE = 4096 };
 
 /* mov w0, #number; ret */
 #define MOV_W0(number) (0x52800000u | (uint32_t)(number) << 5)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Owns tst-two-cpus: main() and one more thread, each on a processor of its own. The first option of main() says what they do:
- * "arrive": both call service(), whose page is not there yet, at the same moment (thread: call_service);
+ * "arrive": both call service(), whose page is not there yet; main() comes first (thread: call_service);
  * "patch":  main() changes patched(), which the other has run, and the other runs it again (thread: call_patched).
  * With the option "corrected" the other executes an ISB first, once it knows of the change. */
 #include "osv_application.h"
