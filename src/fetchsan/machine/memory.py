@@ -54,7 +54,7 @@ class PhysicalMemory:
         self._free: list[int] = []  # a stack; only what is in `_free_set` is really free
         self._free_set: set[int] = set()
         self._free_in_block: dict[int, int] = {}
-        self._blocks: list[int] = []  # whole blocks that are free; none of their frames is on the free list
+        self._blocks: dict[int, None] = {}  # a stack of whole blocks that are free; none of their frames is on the free list
 
     @property
     def end(self) -> int:
@@ -103,7 +103,7 @@ class PhysicalMemory:
                 self._free_in_block[physical & -BLOCK_SIZE] -= 1
                 return physical
         if self._blocks:
-            block = self._blocks.pop()
+            block, _ = self._blocks.popitem()
             rest = range(block + FRAME_SIZE, block + BLOCK_SIZE, FRAME_SIZE)
             free.extend(reversed(rest))
             self._free_set.update(rest)
@@ -130,7 +130,7 @@ class PhysicalMemory:
     def allocate_block(self) -> int | None:
         """A 2 MiB-aligned block of 2 MiB, the most recently freed first; None if there is none."""
         if self._blocks:
-            return self._blocks.pop()
+            return self._blocks.popitem()[0]
         start = -(-self._next // BLOCK_SIZE) * BLOCK_SIZE
         if start + BLOCK_SIZE > self.end:
             return None
@@ -146,7 +146,8 @@ class PhysicalMemory:
     def free_frames(self, frames: Sequence[int]) -> None:
         """Return frames; the last of them is the next to be handed out. Raises ValueError as `free_frame` does."""
         for physical in frames:
-            if physical % FRAME_SIZE or not self.base <= physical < self._next or physical in self._free_set:
+            free = physical in self._free_set or physical & -BLOCK_SIZE in self._blocks
+            if free or physical % FRAME_SIZE or not self.base <= physical < self._next:
                 raise ValueError(f"frame {physical:#x} is not allocated")
             self._push((physical,))
 
@@ -154,7 +155,7 @@ class PhysicalMemory:
         """Return a block as it came. Raises ValueError if it is not one that is in use."""
         if block % BLOCK_SIZE or not self.base <= block < self._next or self._free_in_block.get(block) or block in self._blocks:
             raise ValueError(f"block {block:#x} is not allocated")
-        self._blocks.append(block)
+        self._blocks[block] = None
 
     def _push(self, frames: Iterable[int]) -> None:
         """Put frames on the free list; a block all of whose frames are there becomes one again."""
@@ -167,7 +168,7 @@ class PhysicalMemory:
             if count == _FRAMES_PER_BLOCK:
                 self._free_set.difference_update(range(block, block + BLOCK_SIZE, FRAME_SIZE))
                 self._free_in_block[block] = 0
-                self._blocks.append(block)
+                self._blocks[block] = None
         if len(self._free) > 2 * len(self._free_set) + _FRAMES_PER_BLOCK:
             # Entries that are on the list twice, or have gone into a block: the latest counts.
             latest = dict.fromkeys(reversed(self._free))

@@ -49,6 +49,7 @@ class PageOperation:
         self.space = space
         self.tables = space.tables
         self.tlb_flush_needed = False
+        self.emptied_tables: list[int] = []  # their frames, freed after the TLB flush
         self.done = False  # a `once` operation has had its leaf
 
     def pages(self, table: int, first: int, last: int, virtual: int) -> None:
@@ -85,6 +86,7 @@ def operate_range(op: PageOperation, start: int, size: int) -> int:
     if op.tlb_flush_needed:
         op.space.flush_tlb()
     op.finalize()
+    tables.frames.release_many(op.emptied_tables)
     return op.account_results()
 
 
@@ -111,8 +113,8 @@ def _map_level(tables: PageTables, op: PageOperation, table: int, level: int, st
             continue
         if _map_level(tables, op, child, level - 1, low, high):
             return True
-        if op.frees_tables:
-            tables.remove_table_if_empty(at, level - 1, low)
+        if op.frees_tables and (emptied := tables.unhook_table_if_empty(at, level - 1, low)) is not None:
+            op.emptied_tables.append(emptied)
     return False
 
 

@@ -73,15 +73,18 @@ class PageTables:
             self._leaf_tables[virtual >> 21] = table
         return table
 
-    def remove_table_if_empty(self, at: int, level: int, virtual: int) -> None:
-        """Unhook and free the table of `level` in entry `at` when nothing is left in it (OSv's post-hook of unpopulate)."""
+    def unhook_table_if_empty(self, at: int, level: int, virtual: int) -> int | None:
+        """Take out the table of `level` in entry `at` when nothing is left in it (OSv's post-hook of unpopulate).
+
+        Returns its frame, which is the caller's to release once no walker can be in it any more.
+        """
         physical = self.words[at] & self.format.address_mask
         if self.frames.memory.read(physical, FRAME_SIZE) != ZERO_PAGE:
-            return
+            return None
         self.words[at] = 0
         if level == 0:
             del self._leaf_tables[virtual >> 21]
-        self.frames.release(physical)
+        return physical
 
     def entry_at(self, virtual: int) -> int:
         """The index of the 4 KiB leaf for `virtual`; missing tables are made, a 2 MiB page in the way is split."""
