@@ -25,6 +25,7 @@ from fetchsan.findings.finding import Finding
 from fetchsan.findings.guest_view import GuestView
 from fetchsan.findings.outcome import GuestEnd, exit_status
 from fetchsan.findings.symbols import Symboliser
+from fetchsan.kernel.abi.aarch64 import Aarch64Abi
 from fetchsan.kernel.host import Host, RecordingHost, ReplayDivergence, ReplayHost
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions
@@ -161,7 +162,12 @@ class _Run:
             reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
             raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
         self.kernel = Kernel(
-            self.hardware, self.options, host=self.host, cpu=profile, symbolise=self._symbolise, message=self.message
+            self.hardware,
+            self.options,
+            host=self.host,
+            abi=Aarch64Abi(profile),
+            symbolise=self._symbolise,
+            message=self.message,
         )
         guest = GuestView(self.kernel)
         self.symboliser = (
@@ -187,7 +193,7 @@ class _Run:
         finally:
             hardware.finish()
         if isinstance(end, Signaled):
-            return GuestEnd(signal=int(end.signal), esr=end.esr)
+            return GuestEnd(signal=int(end.signal), esr=end.exception.esr if end.exception else None)
         return GuestEnd(exit=end.code)
 
     def halt(self) -> None:

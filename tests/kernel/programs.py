@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assembler import assemble
 from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.kernel.abi.aarch64 import Aarch64Abi
 from fetchsan.kernel.host import Host
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions, KernelSync
@@ -62,7 +63,7 @@ def run(
     profile = get_cpu(cpu)
     machine = Machine(profile, memory=PhysicalMemory(64 << 20))
     options = KernelOptions(argv=("./prog",), cwd=directory, kernel_sync=kernel_sync, strace=strace, capture_stdout=True)
-    kernel = Kernel(machine, options, host=Host(), cpu=profile, message=messages.append)
+    kernel = Kernel(machine, options, host=Host(), abi=Aarch64Abi(profile), message=messages.append)
     try:
         kernel.start(machine.add_pe(kernel))
         end = kernel.run()

@@ -47,7 +47,7 @@ class Reader:
 
 
 def build(argv: list[bytes], envp: list[bytes], extra: list[tuple[AuxiliaryType, int]] | None = None) -> Reader:
-    return Reader(build_stack(TOP, argv, envp, extra or [], execfn=b"/bin/prog", random=RANDOM))
+    return Reader(build_stack(TOP, argv, envp, extra or [], platform=b"aarch64", execfn=b"/bin/prog", random=RANDOM))
 
 
 @given(strings, strings)

@@ -48,7 +48,7 @@ class Words(dict[int, int]):
 
 
 def frames(memory: dict[int, int], frame: int) -> list[int]:
-    return backtrace(0x10, [0] * 29 + [frame, 0], Words(memory).read)
+    return backtrace(0x10, frame, Words(memory).read)
 
 
 def test_backtrace_follows_frame_records() -> None:

@@ -63,7 +63,8 @@ def test_immediate_of_svc_does_not_matter(tmp_path: Path) -> None:
 def test_undefined_slot_is_osv_1100s_exception(tmp_path: Path) -> None:
     end = run(tmp_path, "UDF #0").end
     assert isinstance(end, Signaled)
-    assert (end.signal, end.esr, end.pc, end.exit_status) == (SIGILL, 0x0200_0000, 0x40_1000, 132)
+    assert end.exception is not None
+    assert (end.signal, end.exception.esr, end.exception.pc, end.exit_status) == (SIGILL, 0x0200_0000, 0x40_1000, 132)
 
 
 def test_its_report_is_osvs(tmp_path: Path) -> None:
@@ -74,13 +75,15 @@ def test_its_report_is_osvs(tmp_path: Path) -> None:
 def test_far_is_left_over_from_the_fault_before(tmp_path: Path) -> None:
     end = run(tmp_path, "MOV X0, #0\nMOVK X0, #0x50, LSL 16\nADD X0, X0, #8\nSTR X0, [X0]\nUDF #0").end
     assert isinstance(end, Signaled)
-    assert end.far == 0x50_0008
+    assert end.exception is not None
+    assert end.exception.far == 0x50_0008
 
 
 def test_brk_is_sigtrap_with_its_immediate(tmp_path: Path) -> None:
     end = run(tmp_path, "BRK #5").end
     assert isinstance(end, Signaled)
-    assert (end.signal, end.esr) == (SIGTRAP, 0xF200_0005)
+    assert end.exception is not None
+    assert (end.signal, end.exception.esr) == (SIGTRAP, 0xF200_0005)
 
 
 _MISALIGNED = "MOV X0, #0x1002\nMOVK X0, #0x40, LSL 16\nBR X0"
@@ -89,19 +92,22 @@ _MISALIGNED = "MOV X0, #0x1002\nMOVK X0, #0x40, LSL 16\nBR X0"
 def test_branch_to_a_misaligned_address_is_sigbus(tmp_path: Path) -> None:
     end = run(tmp_path, _MISALIGNED).end
     assert isinstance(end, Signaled)
-    assert (end.signal, end.esr) == (SIGBUS, 0x8A00_0000)
+    assert end.exception is not None
+    assert (end.signal, end.exception.esr) == (SIGBUS, 0x8A00_0000)
 
 
 def test_far_of_a_misaligned_branch_is_its_target(tmp_path: Path) -> None:
     end = run(tmp_path, _MISALIGNED).end
     assert isinstance(end, Signaled)
-    assert end.far == 0x40_1002
+    assert end.exception is not None
+    assert end.exception.far == 0x40_1002
 
 
 def test_the_kernels_half_looks_unmapped_from_level_0(tmp_path: Path) -> None:
     end = run(tmp_path, "MOV X0, #0\nSUB X0, X0, #4095\nLDR X1, [X0]").end
     assert isinstance(end, Signaled)
-    assert (end.signal, end.esr) == (SIGSEGV, 0x9200_0004)
+    assert end.exception is not None
+    assert (end.signal, end.exception.esr) == (SIGSEGV, 0x9200_0004)
 
 
 def test_handler_skips_the_instruction_and_registers_come_back(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ __all__ = ["AuxiliaryType", "StackImage", "build_stack"]
 
 _MAX_STRING = 32 * 4096  # MAX_ARG_STRLEN
 _MAX_TOTAL = 2 << 20  # a quarter of the 8 MiB stack (execve(2), "Limits on size of arguments and environment")
-_PLATFORM = b"aarch64\0"
 _RANDOM_SIZE = 16
 
 
@@ -62,6 +61,7 @@ def build_stack(
     envp: Sequence[bytes],
     auxiliary: Sequence[tuple[AuxiliaryType, int]],
     *,
+    platform: bytes,
     execfn: bytes,
     random: bytes,
 ) -> StackImage:
@@ -77,8 +77,8 @@ def build_stack(
     # From the top down: a null word, the file name, the environment, the arguments, then what AT_* point to.
     blob = b"".join(string + b"\0" for string in (*argv, *envp, execfn))
     strings_start = top - 8 - len(blob)
-    platform = (strings_start - len(_PLATFORM)) & ~15
-    random_bytes = platform - _RANDOM_SIZE
+    platform_name = (strings_start - len(platform) - 1) & ~15
+    random_bytes = platform_name - _RANDOM_SIZE
     pointers: list[int] = []
     cursor = strings_start
     for string in (*argv, *envp):
@@ -88,7 +88,7 @@ def build_stack(
         struct.pack("<QQ", key, value)
         for key, value in (
             *auxiliary,
-            (AuxiliaryType.PLATFORM, platform),
+            (AuxiliaryType.PLATFORM, platform_name),
             (AuxiliaryType.RANDOM, random_bytes),
             (AuxiliaryType.EXECFN, cursor),
             (AuxiliaryType.NULL, 0),
@@ -96,7 +96,7 @@ def build_stack(
     )
     words = [len(argv), *pointers[: len(argv)], 0, *pointers[len(argv) :], 0]
     table = struct.pack(f"<{len(words)}Q", *words) + auxv
-    pointer = (random_bytes - len(table)) & ~15  # AAPCS64: SP is 16-byte aligned at every entry
+    pointer = (random_bytes - len(table)) & ~15  # both ABIs: SP is 16-byte aligned at the entry point
     data = table.ljust(random_bytes - pointer, b"\0") + random
-    data += _PLATFORM.ljust(strings_start - platform, b"\0") + blob + bytes(8)
+    data += platform.ljust(strings_start - platform_name, b"\0") + blob + bytes(8)
     return StackImage(pointer, data, auxv)

@@ -33,13 +33,13 @@ class RegisterDump:
     pstate: int
 
 
-def backtrace(pc: int, general: Sequence[int], read_u64: Callable[[int], int]) -> list[int]:
-    """PC, then the return addresses along the chain of frame records (AAPCS64: x29 points at {caller's x29, x30}).
+def backtrace(pc: int, frame: int, read_u64: Callable[[int], int]) -> list[int]:
+    """PC, then the return addresses along the chain that starts at `frame`: {caller's frame pointer, return address}, which
+    x29 points at on AArch64 (AAPCS64) and RBP on x86-64.
 
-    A guest that died may have left anything in x29: the walk only goes up, stays aligned and ends after 64 frames.
+    A guest that died may have left anything there: the walk only goes up, stays aligned and ends after 64 frames.
     """
     addresses = [pc]
-    frame = general[29]
     while frame and frame % 8 == 0 and len(addresses) < _MAX_FRAMES:
         try:
             caller, link = read_u64(frame), read_u64(frame + 8)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The Kernel: one run of one program under the Linux ABI, and the doors through which the machine reaches it.
 
-kernel = Kernel(machine, options, host=Host(), cpu=get_cpu("cortex-a72"))
+kernel = Kernel(machine, options, host=Host(), abi=Aarch64Abi(get_cpu("cortex-a72")))
 kernel.start(machine.pe(0))      # loads the program; NotExecutableError, ProgramNotFoundError
 end = kernel.run()               # Exited or Signaled
 kernel.close()                   # after the reports, which still look into the address space
@@ -13,19 +13,16 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from fetchsan.arch.aarch64 import esr
-from fetchsan.arch.aarch64.cpus import CpuProfile, Hwcap
-from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
 from fetchsan.errors import InternalError, UsageError
 from fetchsan.kernel.clock import Clock
-from fetchsan.kernel.emulation import emulate_register_read
 from fetchsan.kernel.errors import GuestFault, LinuxError
-from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
+from fetchsan.kernel.exception_report import Symbolise
 from fetchsan.kernel.limits import Resource, ResourceLimits
-from fetchsan.kernel.linker.linux_exec import find_program, load_program
+from fetchsan.kernel.linker.linux_exec import load_program
+from fetchsan.kernel.linker.program_file import find_program
 from fetchsan.kernel.mmu.frames import Frames
 from fetchsan.kernel.mmu.layout import linux_layout
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
@@ -35,12 +32,10 @@ from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import KernelOptions
 from fetchsan.kernel.signal_delivery import force_signal, has_deliverable, send_signal
-from fetchsan.kernel.signal_frame import GENERAL_REGISTERS, VECTOR_REGISTERS
-from fetchsan.kernel.signals import Signal, SignalCode, SignalInfo, default_action, signal_name
+from fetchsan.kernel.signals import SignalInfo, default_action, signal_name
 from fetchsan.kernel.syscalls.dispatch import dispatch
 from fetchsan.kernel.task import FIRST_PID, USER_ID, Exited, Process, Signaled, Task
 from fetchsan.kernel.timers import TimerTable
-from fetchsan.kernel.vdso import map_vdso
 from fetchsan.kernel.vfs.fd_table import FdTable
 from fetchsan.kernel.vfs.proc_system import SystemFacts
 from fetchsan.kernel.vfs.streams import open_standard_streams
@@ -50,58 +45,20 @@ from fetchsan.machine.hardware import Hardware
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
 if TYPE_CHECKING:
+    from fetchsan.kernel.abi.abi import Abi
     from fetchsan.kernel.host import Host
 
 __all__ = ["Kernel"]
-
-_USER_END = 1 << 48
-
-
-@dataclass(frozen=True, slots=True)
-class _ExceptionSignal:
-    signal: Signal
-    code: SignalCode
-    address: Literal["pc", "far", "sp"]
-
-
-# What each exception class is to a program (Linux `arch/arm64/kernel/traps.c` and `mm/fault.c`, fault_info).
-_SIGNALS: dict[int, _ExceptionSignal] = {
-    ExceptionClass.UNKNOWN: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.FP_ACCESS: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.BRANCH_TARGET: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.ILLEGAL_STATE: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.SYSTEM_REGISTER: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.PAC_FAIL: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPN, "pc"),
-    ExceptionClass.HVC64: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.SMC64: _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc"),
-    ExceptionClass.PC_ALIGNMENT: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
-    ExceptionClass.SP_ALIGNMENT: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "sp"),
-    ExceptionClass.DATA_ABORT_LOWER: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
-    ExceptionClass.INSTRUCTION_ABORT_LOWER: _ExceptionSignal(Signal.SIGBUS, SignalCode.BUS_ADRALN, "far"),
-    ExceptionClass.FP_EXCEPTION: _ExceptionSignal(Signal.SIGFPE, SignalCode.FPE_FLTUNK, "pc"),
-    ExceptionClass.BREAKPOINT_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_HWBKPT, "pc"),
-    ExceptionClass.SOFTWARE_STEP_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_TRACE, "pc"),
-    ExceptionClass.WATCHPOINT_LOWER: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_HWBKPT, "far"),
-    ExceptionClass.BRK64: _ExceptionSignal(Signal.SIGTRAP, SignalCode.TRAP_BRKPT, "pc"),
-}
-# The others leave FAR_EL1 as it was: issue #1100's reports show the address of an earlier, innocent fault.
-_UPDATE_FAR = frozenset(
-    {
-        ExceptionClass.INSTRUCTION_ABORT_LOWER,
-        ExceptionClass.DATA_ABORT_LOWER,
-        ExceptionClass.PC_ALIGNMENT,
-        ExceptionClass.WATCHPOINT_LOWER,
-    }
-)
-_OTHER_EXCEPTION = _ExceptionSignal(Signal.SIGILL, SignalCode.ILL_ILLOPC, "pc")
-
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 class Kernel:
-    """Implements machine.traps.TrapHandler. `message` gets lines for the person at the terminal (a replay drops them)."""
+    """Implements machine.traps.TrapHandler for programs of `abi`.
+
+    `message` gets lines for the person at the terminal (a replay drops them).
+    """
 
     def __init__(
         self,
@@ -109,7 +66,7 @@ class Kernel:
         options: KernelOptions,
         *,
         host: Host,
-        cpu: CpuProfile,
+        abi: Abi,
         cpu_count: int = 1,
         symbolise: Symbolise = lambda address: "",
         message: Callable[[str], None] = _to_stderr,
@@ -117,20 +74,19 @@ class Kernel:
         self.hardware = hardware
         self.options = options
         self.host = host
-        self.cpu = cpu
+        self.abi = abi
         self.cpu_count = cpu_count
         self.symbolise = symbolise
         self.message = message
         self.clock = Clock()
         self.random = random.Random(options.seed)
         self.page_cache = PageCache(Frames(hardware))
-        self.hwcap = int(cpu.hwcap | Hwcap.CPUID)
         self.captured: dict[int, bytearray] = {1: bytearray()} if options.capture_stdout else {}
         self.unsupported: set[int] = set()  # system calls that were named already
         self.end_state: Exited | Signaled | None = None
         self._process: Process | None = None
         self._running: dict[int, Task] = {}  # PE index to the task on it
-        self._far: dict[int, int] = {}  # PE index to its FAR_EL1
+        self._fault_address: dict[int, int] = {}  # PE index to its FAR_EL1 or CR2
 
     # The life of a run ----------------------------------------------------------------------------------------------
 
@@ -165,8 +121,9 @@ class Kernel:
         space = LinuxSpace(
             self.hardware,
             sync=options.sync_policy,
-            layout=linux_layout(options.seed),
+            layout=linux_layout(options.seed, self.abi.layout_rules),
             page_cache=self.page_cache,
+            port=self.abi.port,
         )
         limits = ResourceLimits()
         space.stack_limit = lambda: limits.get(Resource.STACK)[0]
@@ -184,7 +141,7 @@ class Kernel:
         self._process = process
         self.hardware.set_translation_root(pe.index, space.root)
         tree.processes.add(process)
-        program = find_program(process, name, environment.get("PATH"))
+        program = find_program(tree.start, name, environment.get("PATH"), options.sysroot)
         task = Task(process, process.pid, pe, name=program.name[:15])
         process.tasks.append(task)
         try:
@@ -198,9 +155,9 @@ class Kernel:
             raise UsageError(f"{name}: {os.strerror(error.errno).lower()}") from None
         for fd, stream in open_standard_streams(self.host, self.captured).items():
             process.files.place(fd, stream)
-        process.trampoline = map_vdso(space, process.memory, pe.index)
-        for register in (*GENERAL_REGISTERS, *VECTOR_REGISTERS, "tpidr_el0", "fpcr", "fpsr"):
-            pe.set(register, 0)
+        process.trampoline = self.abi.map_vdso(space, process.memory, pe.index)
+        for register, value in self.abi.entry_state.items():
+            pe.set(register, value)
         pe.set("sp", entry.sp)
         pe.set("pc", entry.pc)
         self._running[pe.index] = task
@@ -244,14 +201,14 @@ class Kernel:
             uptime_ns=self.clock.monotonic_ns,
             random=self.random,
             processors=self.cpu_count,
-            midr=self.cpu.midr,
-            features=" ".join(bit.name.lower() for bit in Hwcap if bit.name and bit & self.hwcap),
+            cpuinfo=self.abi.cpuinfo,
+            identification=self.abi.identification(),
         )
 
     # The doors of TrapHandler ---------------------------------------------------------------------------------------
 
     def system_call(self, pe: ProcessingElement) -> None:
-        """SVC."""
+        """The instruction that calls the kernel."""
         try:
             dispatch(self, self._running[pe.index])
         except Exception as error:
@@ -262,11 +219,12 @@ class Kernel:
         task = self._running[pe.index]
         try:
             try:
-                self._far[pe.index] = virtual
+                self._fault_address[pe.index] = virtual
                 task.space.fault(pe.index, virtual, access)
                 return True
             except GuestFault as fault:
-                self._raise(task, _abort(fault, pe.get("pc")), Signal(fault.signal), fault.code, fault.address)
+                exception = self.abi.abort(fault, pe.get("pc"))
+                force_signal(task, SignalInfo(fault.signal, fault.code, fault.address, exception=exception))
         except Exception as error:
             pe.fail(error)
         return False
@@ -279,37 +237,15 @@ class Kernel:
             pe.fail(error)
 
     def _exception(self, task: Task, exception: CPUException) -> None:
-        pe = task.pe
-        if exception.ec in _UPDATE_FAR:
-            self._far[pe.index] = exception.far
+        index = task.pe.index
+        if exception.ec in self.abi.fault_address_exceptions:
+            self._fault_address[index] = exception.far
         else:
-            exception = replace(exception, far=self._far.get(pe.index, 0))
-        if exception.ec == ExceptionClass.SVC64:  # Linux looks at x8 whatever the immediate is
+            exception = replace(exception, far=self._fault_address.get(index, 0))
+        if exception.ec == self.abi.call_exception:
             dispatch(self, task)
-            return
-        if exception.ec in (ExceptionClass.UNKNOWN, ExceptionClass.SYSTEM_REGISTER) and self._emulate(task, exception):
-            return
-        rule = _SIGNALS.get(exception.ec, _OTHER_EXCEPTION)
-        address = {"pc": exception.pc, "far": exception.far, "sp": pe.get("sp")}[rule.address]
-        self._raise(task, exception, rule.signal, rule.code, address)
-
-    def _emulate(self, task: Task, exception: CPUException) -> bool:
-        try:
-            word = task.memory.read_u32(exception.pc)
-        except GuestFault:
-            return False
-        emulated = emulate_register_read(word, self.cpu.id_registers)
-        if emulated is None:
-            return False
-        register, value = emulated
-        if register != 31:
-            task.pe.set(f"x{register}", value)
-        task.pe.set("pc", exception.pc + 4)
-        self.hardware.context_synchronise(task.pe.index)  # Linux took an exception and returned from it
-        return True
-
-    def _raise(self, task: Task, exception: CPUException, signal: Signal, code: int, address: int) -> None:
-        force_signal(task, SignalInfo(signal, code, address, exception=exception))
+        elif not self.abi.emulate(task, exception):
+            force_signal(task, self.abi.signal_of(task, exception))
 
     # What system calls use ------------------------------------------------------------------------------------------
 
@@ -321,11 +257,8 @@ class Kernel:
                 self.message(f"fetchsan: the program died of {signal_name(info.signal)}")
             self.end(Signaled(int(info.signal)))
             return
-        *general, sp, pstate = task.pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
-        state = RegisterDump(tuple(general), sp, exception.pc, pstate)
-        trace = backtrace(exception.pc, general, task.memory.read_u64)
-        self.message(exception_report(info.signal, exception, state, trace, self.symbolise).rstrip("\n"))
-        self.end(Signaled(int(info.signal), exception.esr, exception.far, exception.pc))
+        self.message(self.abi.crash_report(task, info.signal, exception, self.symbolise).rstrip("\n"))
+        self.end(Signaled(int(info.signal), exception))
 
     def wait(self, task: Task, waiting_for: str, ready: Callable[[], bool], duration_ns: int | None) -> bool:
         """Let time pass until `ready()` (True) or for `duration_ns` (False).
@@ -353,15 +286,3 @@ class Kernel:
         """Send what the timers that are due send."""
         for info in task.process.timers.expired():
             send_signal(task, info)
-
-
-def _abort(fault: GuestFault, pc: int) -> CPUException:
-    """The abort that the MMU would have raised. An address of the kernel's half looks unmapped from level 0 on, so that
-    a program learns nothing of it (Linux, set_thread_esr).
-    """
-    if fault.address >= _USER_END:
-        syndrome = esr.abort(fault.access, FaultClass.TRANSLATION, 0, same_el=False)
-    else:
-        fault_class = FaultClass.PERMISSION if fault.permission else FaultClass.TRANSLATION
-        syndrome = esr.abort(fault.access, fault_class, fault.level, same_el=False)
-    return CPUException(esr.Esr.EC.of(syndrome), syndrome, fault.address, pc)

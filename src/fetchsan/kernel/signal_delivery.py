@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Sending and delivering signals: default actions, frames on the guest's stack, and the way back (rt_sigreturn).
 
-Follows Linux `arch/arm64/kernel/signal.c`: a signal is taken on the way back to the program, so that one system call can
-be interrupted by several. Delivery and return are context synchronisation events (coherency model, rule 11).
+Follows Linux `kernel/signal.c`; the frames are the port's (`kernel/abi`). A signal is taken on the way back to the program,
+so that one system call can be interrupted by several. Delivery and return are context synchronisation events (coherency
+model, rule 11).
 """
 
 from __future__ import annotations
@@ -10,17 +11,8 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
+from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.errors import GuestFault, LinuxError
-from fetchsan.kernel.signal_frame import (
-    FRAME_RECORD,
-    FRAME_SIZE,
-    GENERAL_REGISTERS,
-    VECTOR_REGISTERS,
-    BadFrame,
-    MachineContext,
-    decode_frame,
-    encode_frame,
-)
 from fetchsan.kernel.signals import (
     UNBLOCKABLE,
     AlternateStack,
@@ -36,10 +28,6 @@ from fetchsan.kernel.task import Task
 from fetchsan.machine.hardware import Origin
 
 __all__ = ["deliver_pending", "force_signal", "has_deliverable", "return_from_signal", "send_signal"]
-
-_USER_PSTATE = 0xF000_0000  # NZCV: all of PSTATE that a program may choose
-_ADDRESS_MASK = (1 << 64) - 1
-_CONTEXT_REGISTERS = (*GENERAL_REGISTERS, "sp", "pc", "pstate", "fpsr", "fpcr")
 
 
 def send_signal(task: Task, info: SignalInfo, *, to_process: bool = True) -> None:
@@ -83,30 +71,21 @@ def deliver_pending(task: Task) -> None:
 
 
 def return_from_signal(task: Task) -> int:
-    """rt_sigreturn: the interrupted state comes back; its x0 is the result. A forged frame is SIGSEGV, as on Linux."""
-    pe = task.pe
+    """rt_sigreturn: the interrupted state comes back, the result too. A forged frame is SIGSEGV, as on Linux."""
+    pe, abi = task.pe, task.kernel.abi
+    result = abi.calling.result
     address = pe.get("sp")
     try:
-        if address % 16:
-            raise BadFrame("misaligned")
-        context = decode_frame(task.memory.read(address, FRAME_SIZE))
+        restored = abi.pop_frame(task)
     except (BadFrame, GuestFault):
         force_signal(task, SignalInfo(Signal.SIGSEGV, SignalCode.SEGV_MAPERR, address))
-        return pe.get("x0")
-    state = zip(
-        (*GENERAL_REGISTERS, *VECTOR_REGISTERS, "sp", "pc", "fpsr", "fpcr"),
-        (*context.general, *context.vectors, context.sp, context.pc, context.fpsr, context.fpcr),
-        strict=True,
-    )
-    for register, value in state:
-        pe.set(register, value)
-    pe.set("pstate", pe.get("pstate") & ~_USER_PSTATE | context.pstate & _USER_PSTATE)
-    task.signal_mask = context.mask & ~UNBLOCKABLE
-    pointer, flags, _, size = AlternateStack.LAYOUT.unpack(context.stack)
+        return pe.get(result)
+    task.signal_mask = restored.mask & ~UNBLOCKABLE
+    pointer, flags, _, size = AlternateStack.LAYOUT.unpack(restored.stack)
     # SS_ONSTACK is a report, not a state: whether the stack is in use follows from SP.
     task.alternate_stack = AlternateStack(pointer, flags & 0xFFFF_FFFF & ~AlternateStack.ONSTACK, size)
     task.kernel.hardware.context_synchronise(pe.index)
-    return context.general[0]
+    return pe.get(result)
 
 
 def _is_ignored(task: Task, signal: int) -> bool:
@@ -145,44 +124,22 @@ def _take(task: Task, info: SignalInfo) -> None:
 
 def _restart(task: Task, action: SignalAction | None = None) -> None:
     """Go back to an interrupted system call: when no handler runs, or its handler has SA_RESTART (signal(7))."""
-    argument, task.restart_argument = task.restart_argument, None
-    if argument is not None and (action is None or action.flags & SaFlags.RESTART):
-        task.pe.set("x0", argument)
-        task.pe.set("pc", task.pe.get("pc") - 4)
+    value, task.restart_value = task.restart_value, None
+    if value is not None and (action is None or action.flags & SaFlags.RESTART):
+        abi = task.kernel.abi
+        task.pe.set(abi.calling.result, value)
+        task.pe.set("pc", task.pe.get("pc") - abi.calling.size)
 
 
 def _push_frame(task: Task, info: SignalInfo, action: SignalAction) -> None:
-    pe = task.pe
-    *general, sp, pc, pstate, fpsr, fpcr = pe.get_many(_CONTEXT_REGISTERS)
-    mask = task.signal_mask if task.restored_mask is None else task.restored_mask
-    context = MachineContext(
-        tuple(general),
-        sp,
-        pc,
-        pstate & _USER_PSTATE,
-        tuple(pe.get(register) for register in VECTOR_REGISTERS),
-        fpsr,
-        fpcr,
-        mask,
-        task.alternate_stack.encode(sp),
-        fault_address=info.address,
-        esr=info.exception.esr if info.exception is not None else 0,
-    )
-    stack = task.alternate_stack
-    top = sp
+    pe, abi = task.pe, task.kernel.abi
+    sp, stack = pe.get("sp"), task.alternate_stack
+    top = sp - abi.red_zone
     if action.flags & SaFlags.ONSTACK and not stack.flags & stack.DISABLE and not stack.contains(sp):
         top = stack.pointer + stack.size
-    record = (top - FRAME_RECORD.size) & ~15 & _ADDRESS_MASK
-    frame = (record - FRAME_SIZE) & _ADDRESS_MASK
-    memory = task.memory
-    memory.origin = Origin(None, "signal delivery", task.tid)
-    memory.write(frame, encode_frame(info.encode(), context) + FRAME_RECORD.pack(general[29], general[30]))
+    task.memory.origin = Origin(None, "signal delivery", task.tid)
+    abi.push_frame(task, info, action, top, task.signal_mask if task.restored_mask is None else task.restored_mask)
     task.restored_mask = None
     if stack.flags & stack.AUTODISARM:
         task.alternate_stack = AlternateStack()
-    registers = {"x0": info.signal, "sp": frame, "pc": action.handler, "x29": record, "x30": task.process.trampoline}
-    if action.flags & SaFlags.SIGINFO:
-        registers |= {"x1": frame, "x2": frame + SignalInfo.SIZE}
-    for register, value in registers.items():
-        pe.set(register, value)
     task.kernel.hardware.context_synchronise(pe.index)

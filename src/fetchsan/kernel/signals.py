@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signals as data: numbers, default actions, siginfo, dispositions and what is pending (signal(7), sigaction(2)).
 
-Delivery (frames on the guest's stack) is `kernel/signal_delivery.py`; the layout of a frame is `kernel/signal_frame.py`.
+Delivery (frames on the guest's stack) is `kernel/signal_delivery.py`; the layout of a frame is the port's (`kernel/abi`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _QUEUE_LIMIT = 1024  # a guest that queues real-time signals for ever gets EAGAI
 
 
 class Signal(IntEnum):
-    """The standard signals, with the numbers of arm64 (which are the generic ones)."""
+    """The standard signals, with the numbers that arm64 and x86-64 share (the generic ones)."""
 
     SIGHUP = 1
     SIGINT = 2
@@ -80,6 +80,12 @@ class SignalCode(IntEnum):
     SI_TKILL = -6
     ILL_ILLOPC = 1
     ILL_ILLOPN = 2
+    FPE_INTDIV = 1
+    FPE_FLTDIV = 3
+    FPE_FLTOVF = 4
+    FPE_FLTUND = 5
+    FPE_FLTRES = 6
+    FPE_FLTINV = 7
     FPE_FLTUNK = 14
     SEGV_MAPERR = 1
     SEGV_ACCERR = 2
@@ -97,6 +103,7 @@ class SaFlags(IntFlag):
     NOCLDWAIT = 0x2
     SIGINFO = 0x4
     EXPOSE_TAGBITS = 0x800
+    RESTORER = 0x0400_0000
     ONSTACK = 0x0800_0000
     RESTART = 0x1000_0000
     NODEFER = 0x4000_0000
@@ -136,7 +143,7 @@ UNBLOCKABLE = signal_bit(Signal.SIGKILL) | signal_bit(Signal.SIGSTOP)
 
 @dataclass(frozen=True, slots=True)
 class SignalAction:
-    """struct sigaction of arm64's rt_sigaction: handler, flags, restorer (unused on arm64), mask."""
+    """struct sigaction of rt_sigaction: handler, flags, restorer (which x86-64 needs and arm64 ignores), mask."""
 
     handler: int = 0
     flags: int = 0

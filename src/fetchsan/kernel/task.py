@@ -13,7 +13,7 @@ from fetchsan.kernel.limits import ResourceLimits
 from fetchsan.kernel.mmu.maps import linux_maps
 from fetchsan.kernel.signals import AlternateStack, PendingSignals, SignalAction
 from fetchsan.kernel.timers import TimerTable
-from fetchsan.machine.traps import ProcessingElement
+from fetchsan.machine.traps import CPUException, ProcessingElement
 
 if TYPE_CHECKING:
     from fetchsan.kernel.kernel import Kernel
@@ -45,12 +45,10 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Signaled:
-    """The program died of a signal; `esr`, `far` and `pc` are there if an exception of the CPU raised it."""
+    """The program died of a signal; `exception` is there if the CPU raised it."""
 
     signal: int
-    esr: int | None = None
-    far: int | None = None
-    pc: int | None = None
+    exception: CPUException | None = None
 
     @property
     def exit_status(self) -> int:
@@ -118,6 +116,10 @@ class Process:
         """Bytes mapped and bytes resident."""
         return self.space.all_vmas_size(), self.space.resident_size()
 
+    def descriptor_flags(self, fd: int) -> int:
+        """The O_* flags of an open file, as the program has them."""
+        return self.kernel.abi.open_flags.to_program(self.files.get(fd).flags)
+
     def cpu_ns(self) -> int:
         """CPU time used."""
         return self.kernel.clock.elapsed_ns
@@ -141,7 +143,7 @@ class Task:
     alternate_stack: AlternateStack = field(default_factory=AlternateStack)
     clear_child_tid: int = 0
     robust_list: tuple[int, int] = (0, 0)
-    restart_argument: int | None = None  # x0 of an interrupted call that may be made again (SA_RESTART)
+    restart_value: int | None = None  # what to put into the result register to make an interrupted call again (SA_RESTART)
 
     @property
     def needs_attention(self) -> bool:
@@ -149,7 +151,7 @@ class Task:
         return bool(
             self.pending.queue
             or self.process.pending.queue
-            or self.restart_argument is not None
+            or self.restart_value is not None
             or self.restored_mask is not None
         )
 

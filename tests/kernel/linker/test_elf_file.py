@@ -98,7 +98,7 @@ def test_gnu_stack_decides_whether_the_stack_is_executable(flags: int, executabl
         (elf(class_=1), "32-bit ELF"),
         (elf(class_=9), "unknown class 9"),
         (elf(order=2), "big-endian"),
-        (elf(machine=62), "built for x86-64; FetchSan runs AArch64 programs"),
+        (elf(machine=243), "built for RISC-V; FetchSan runs AArch64 and x86-64 programs"),
         (elf(machine=40), "built for 32-bit Arm"),
         (elf(machine=0xFFFF), "built for machine number 65535"),
         (elf(kind=1), "relocatable object"),

@@ -18,7 +18,8 @@ from .recording import PAGE, MemoryFile, World
 R, W = 1, 2
 PRIVATE, SHARED, ANON, FIXED = 2, 1, 0x20, 0x10
 BASE = 0x7000_0000_0000
-MMAP, MUNMAP, MPROTECT, BRK, MREMAP, MADVISE, MINCORE, MSYNC = 222, 215, 226, 214, 216, 233, 232, 227
+MMAP, MUNMAP, MPROTECT, BRK = "mmap", "munmap", "mprotect", "brk"
+MREMAP, MADVISE, MINCORE, MSYNC = "mremap", "madvise", "mincore", "msync"
 MINUS_ONE = (1 << 64) - 1
 
 
@@ -48,12 +49,12 @@ class Caller:
     memory: UserMemory
     files: Descriptors
 
-    def call(self, number: int, *arguments: int) -> int:
-        return SYSCALLS[number].function(self, *arguments)
+    def call(self, name: str, *arguments: int) -> int:
+        return SYSCALLS[name].function(self, *arguments)
 
-    def error(self, number: int, *arguments: int) -> int:
+    def error(self, name: str, *arguments: int) -> int:
         with pytest.raises(LinuxError) as caught:
-            self.call(number, *arguments)
+            self.call(name, *arguments)
         return caught.value.errno
 
 
@@ -99,38 +100,41 @@ def test_mincore_with_a_bad_vector_faults(task: Caller) -> None:
 
 def test_get_mempolicy_answers_one_node(task: Caller) -> None:
     task.call(MMAP, BASE, PAGE, R | W, PRIVATE | ANON | FIXED, 0, 0)
-    assert task.call(236, BASE, BASE + 8, 128, 0, 4) == 0
+    assert task.call("get_mempolicy", BASE, BASE + 8, 128, 0, 4) == 0
     assert task.memory.read(BASE + 8, 16) == b"\1" + bytes(15)
 
 
 def test_locks_want_mapped_memory(task: Caller) -> None:
     task.call(MMAP, BASE, PAGE, R | W, PRIVATE | ANON | FIXED, 0, 0)
-    assert task.call(228, BASE + 5, 10) == 0
-    assert task.error(228, BASE, 2 * PAGE) == errno.ENOMEM
+    assert task.call("mlock", BASE + 5, 10) == 0
+    assert task.error("mlock", BASE, 2 * PAGE) == errno.ENOMEM
 
 
 EXTREMES = (0, 1, PAGE, BASE, BASE + 1, 1 << 47, 1 << 48, (1 << 63) - 1, 1 << 63, MINUS_ONE - PAGE + 1, MINUS_ONE)
 
 
-@pytest.mark.parametrize("number", [MMAP, MUNMAP, MPROTECT, BRK, MREMAP, MADVISE, MINCORE, MSYNC, 228, 229, 230, 235, 236])
-def test_extreme_arguments_give_errors_and_nothing_else(task: Caller, number: int) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [MMAP, MUNMAP, MPROTECT, BRK, MREMAP, MADVISE, MINCORE, MSYNC, "mlock", "munlock", "mlockall", "mbind", "get_mempolicy"],
+)
+def test_extreme_arguments_give_errors_and_nothing_else(task: Caller, name: str) -> None:
     task.call(MMAP, BASE, PAGE, R | W, PRIVATE | ANON | FIXED, 0, 0)
-    arity = SYSCALLS[number].arity
+    arity = SYSCALLS[name].arity
     for first in EXTREMES:
         for second in EXTREMES:
             for third in (0, 3, 4, MINUS_ONE, 1 << 63):
                 rest = [third, third & 0x32, 0, MINUS_ONE][: max(arity - 2, 0)]
                 try:
-                    task.call(number, *([first, second, *rest][:arity]))
+                    task.call(name, *([first, second, *rest][:arity]))
                 except (LinuxError, GuestFault):
                     continue
 
 
 def test_random_arguments_leave_an_address_space_that_can_be_destroyed(task: Caller) -> None:
-    for number in (MMAP, MREMAP, MPROTECT, MADVISE, MUNMAP):
+    for name in (MMAP, MREMAP, MPROTECT, MADVISE, MUNMAP):
         for length in EXTREMES:
             try:
-                task.call(number, *[BASE, length, 3, 0x32, 0, 0][: SYSCALLS[number].arity])
+                task.call(name, *[BASE, length, 3, 0x32, 0, 0][: SYSCALLS[name].arity])
             except (LinuxError, GuestFault):
                 continue
     task.space.destroy()

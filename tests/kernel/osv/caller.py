@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.kernel.abi.aarch64_calling import CALLING
 from fetchsan.kernel.osv import OsvKernel, RofsFile
-from fetchsan.kernel.syscalls.names import syscall_name
 from fetchsan.machine.machine import Machine
 from fetchsan.machine.memory import PhysicalMemory
 
-NUMBERS = {syscall_name(number): number for number in range(300)}
+NUMBERS = {name: number for number, name in CALLING.names.items()}
 AT_FDCWD = (1 << 64) - 100
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from mmu.recording import RecordingHardware
 
 from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.kernel.abi.aarch64 import Aarch64Abi
+from fetchsan.kernel.abi.aarch64_calling import CALLING
 from fetchsan.kernel.host import Host
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import DirectoryGrant, KernelOptions
-from fetchsan.kernel.syscalls.table import SYSCALLS
 
 AT_FDCWD = -100
-_NUMBERS = {row.name: number for number, row in SYSCALLS.items()}
+_NUMBERS = {name: number for number, name in CALLING.names.items()}
 _SCRATCH = 1 << 20
 
 
@@ -83,7 +84,7 @@ class Guest:
             argv=argv, cwd=directory, sysroot=sysroot, directories=grants, capture_stdout=True, env=(("A", "b"),)
         )
         self.kernel = Kernel(
-            Machine(), options, host=host or Host(), cpu=get_cpu("cortex-a72"), message=self.messages.append
+            Machine(), options, host=host or Host(), abi=Aarch64Abi(get_cpu("cortex-a72")), message=self.messages.append
         )
         self.pe = Registers()
         self.task = self.kernel.start(self.pe)

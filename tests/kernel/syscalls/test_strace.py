@@ -10,11 +10,9 @@ from fetchsan.kernel.syscalls.table import SYSCALLS
 
 from .guest import Guest
 
-_ROWS = {row.name: row for row in SYSCALLS.values()}
-
 
 def traced(guest: Guest, name: str, *arguments: int) -> str:
-    return trace_call(guest.task, _ROWS[name], [argument & (1 << 64) - 1 for argument in arguments])
+    return trace_call(guest.task, SYSCALLS[name], [argument & (1 << 64) - 1 for argument in arguments])
 
 
 def test_paths_flags_and_modes(guest: Guest) -> None:

@@ -13,18 +13,19 @@ from typing import Protocol
 
 from fetchsan.errors import NotExecutableError
 
-__all__ = ["PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "MemoryRange", "Segment", "read_elf"]
+__all__ = [
+    "EM_AARCH64", "EM_X86_64", "PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "MemoryRange", "Segment", "read_elf",
+]  # fmt: skip
 
 PF_X, PF_W, PF_R = 1, 2, 4
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_PHDR, _PT_GNU_STACK, _PT_GNU_RELRO = 1, 2, 3, 6, 0x6474E551, 0x6474E552
 _ET_EXEC, _ET_DYN = 2, 3
-_EM_AARCH64 = 183
+EM_X86_64, EM_AARCH64 = 62, 183
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _PAGE = 4096
 _USER_START = 0x1_0000  # vm.mmap_min_addr
-_USER_END = 1 << 48
 _PATH_MAX = 4096
 
 _TYPES = {
@@ -40,10 +41,18 @@ _MACHINES = {
     21: "PowerPC64",
     22: "IBM Z",
     40: "32-bit Arm",
-    62: "x86-64",
     243: "RISC-V",
     258: "LoongArch",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    name: str
+    address_bits: int  # of the program's half
+
+
+_RUNS = {EM_X86_64: _Machine("x86-64", 47), EM_AARCH64: _Machine("AArch64", 48)}
 
 
 class ByteSource(Protocol):
@@ -86,6 +95,7 @@ class MemoryRange:
 class ElfFile:
     """A program or shared object that can be mapped."""
 
+    machine: int  # EM_*
     position_independent: bool
     entry: int
     program_headers_address: int  # as linked; what AT_PHDR is made of
@@ -113,14 +123,16 @@ class ElfFile:
         return max(_PAGE, *(segment.alignment for segment in self.segments))
 
 
-def read_elf(source: ByteSource, path: str) -> ElfFile:
-    """Parse and check. Raises NotExecutableError, naming what is wrong."""
+def read_elf(source: ByteSource, path: str, machine: int | None = None) -> ElfFile:
+    """Parse and check; `machine` is the only one that will do. Raises NotExecutableError, naming what is wrong."""
     header = source.read_at(0, _HEADER.size)
     _check_identification(header, path)
-    (_, kind, machine, _, entry, table, _, _, _, entry_size, count, *_) = _HEADER.unpack(header)
-    if machine != _EM_AARCH64:
-        name = _MACHINES.get(machine, f"machine number {machine}")
-        raise NotExecutableError(path, f"built for {name}; FetchSan runs AArch64 programs")
+    (_, kind, built_for, _, entry, table, _, _, _, entry_size, count, *_) = _HEADER.unpack(header)
+    if built_for not in _RUNS:
+        name = _MACHINES.get(built_for, f"machine number {built_for}")
+        raise NotExecutableError(path, f"built for {name}; FetchSan runs AArch64 and x86-64 programs")
+    if machine is not None and built_for != machine:
+        raise NotExecutableError(path, f"built for {_RUNS[built_for].name}, not for {_RUNS[machine].name}")
     if kind not in (_ET_EXEC, _ET_DYN):
         raise NotExecutableError(path, f"not a program: {_TYPES.get(kind, f'ELF file type {kind:#x}')}")
     if entry_size != _PROGRAM_HEADER.size:
@@ -136,10 +148,11 @@ def read_elf(source: ByteSource, path: str) -> ElfFile:
         for type_, flags, offset, address, _, file_size, memory_size, alignment in rows
         if type_ == _PT_LOAD and memory_size
     )
-    _check_segments(segments, source.size, path)
+    _check_segments(segments, source.size, _RUNS[built_for].address_bits, path)
     if kind == _ET_EXEC and segments[0].address < _USER_START:
         raise NotExecutableError(path, f"linked at {segments[0].address:#x}, below {_USER_START:#x}: Linux maps nothing there")
     return ElfFile(
+        machine=built_for,
         position_independent=kind == _ET_DYN,
         entry=entry,
         program_headers_address=_program_headers_address(rows, segments, table),
@@ -162,19 +175,19 @@ def _check_identification(header: bytes, path: str) -> None:
         raise NotExecutableError(path, f"truncated ELF: the header ends after {len(header)} of {_HEADER.size} bytes")
     if header[4] != 2:
         what = "32-bit" if header[4] == 1 else f"of unknown class {header[4]}"
-        raise NotExecutableError(path, f"{what} ELF; FetchSan runs 64-bit AArch64 programs")
+        raise NotExecutableError(path, f"{what} ELF; FetchSan runs 64-bit programs")
     if header[5] != 1:
-        raise NotExecutableError(path, "big-endian ELF; FetchSan runs little-endian AArch64 programs")
+        raise NotExecutableError(path, "big-endian ELF; FetchSan runs little-endian programs")
 
 
-def _check_segments(segments: tuple[Segment, ...], file_size: int, path: str) -> None:
+def _check_segments(segments: tuple[Segment, ...], file_size: int, address_bits: int, path: str) -> None:
     if not segments:
         raise NotExecutableError(path, "corrupt ELF: nothing to load (no PT_LOAD segment)")
     previous_end = 0
     for number, segment in enumerate(segments):
         where = f"loadable segment {number} at {segment.address:#x}"
-        if segment.end > _USER_END:
-            raise NotExecutableError(path, f"corrupt ELF: {where} ends beyond the 48-bit address space")
+        if segment.end > 1 << address_bits:
+            raise NotExecutableError(path, f"corrupt ELF: {where} ends beyond the {address_bits}-bit address space")
         if segment.offset + segment.file_size > file_size:
             raise NotExecutableError(path, f"truncated ELF: {where} lies outside the file")
         if segment.file_size > segment.memory_size:

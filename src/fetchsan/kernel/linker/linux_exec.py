@@ -1,43 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""execve(2) as Linux's binfmt_elf and binfmt_script do it: segments, interpreter, stack and heap of a new program.
+"""execve(2) as Linux's binfmt_elf does it: segments, interpreter, stack and heap of a new program.
 
 The address space must be fresh. Every byte the loader writes is a store through the data side.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetchsan.arch.page_table import EXECUTE, READ, WRITE
-from fetchsan.errors import NotExecutableError, ProgramNotFoundError
+from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.auxv import AuxiliaryType, build_stack
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
+from fetchsan.kernel.linker.program_file import ProgramFile, follow_scripts, open_executable
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_STACK
 from fetchsan.kernel.task import USER_ID
 from fetchsan.kernel.vfs.dentry import Dentry
-from fetchsan.kernel.vfs.flags import O_RDONLY
-from fetchsan.kernel.vfs.inode import DirectoryInode, Inode
+from fetchsan.kernel.vfs.inode import Inode
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.memory import FRAME_SIZE
 
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Process
 
-__all__ = ["EntryState", "find_program", "load_program"]
+__all__ = ["EntryState", "load_program"]
 
 LOADER = Origin(None, "ELF loader")
 
 _STACK_SIZE = 8 << 20
-_SCRIPT_LINE = 256  # BINPRM_BUF_SIZE
-_SCRIPT_DEPTH = 5  # execve(2): "a maximum depth of recursion", ELOOP beyond
-_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # What fetches the usual interpreters.
 _FETCHED = {
     "/lib/ld-linux-aarch64.so.1": "fetchsan sysroot add libc6",
@@ -55,102 +50,16 @@ class EntryState:
     sp: int
 
 
-def find_program(process: Process, name: str, path_variable: str | None) -> Dentry:
-    """The program that a person named: a path, or a name to look up in the guest's PATH, as a shell would.
-
-    Raises ProgramNotFoundError or NotExecutableError.
-    """
-    if not name:
-        raise ProgramNotFoundError("''", "no program named")
-    if "/" in name:
-        return _lookup(process, os.fsencode(name), name)
-    for directory in (path_variable or _DEFAULT_PATH).split(":"):
-        try:
-            dentry = process.fs.vfs.lookup(process.fs.cwd, os.fsencode(f"{directory or '.'}/{name}"))
-        except LinuxError:
-            continue
-        if stat.S_ISREG(dentry.inode.mode) and dentry.inode.allowed(1):
-            return dentry
-    raise ProgramNotFoundError(name, _not_in_path(process, name))
-
-
-def _not_in_path(process: Process, name: str) -> str:
-    try:
-        process.fs.vfs.lookup(process.fs.cwd, os.fsencode(name))
-    except LinuxError:
-        if process.kernel.options.sysroot is None:
-            return "not found: there is no sysroot to look it up in (-L DIR, or `fetchsan sysroot add`)"
-        return "not found in the sysroot's PATH (`fetchsan sysroot add` fetches Debian packages)"
-    return f"not found in the sysroot's PATH; for the file here, say ./{name}"
-
-
-def _lookup(process: Process, path: bytes, shown: str) -> Dentry:
-    try:
-        return process.fs.vfs.lookup(process.fs.cwd, path)
-    except LinuxError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise ProgramNotFoundError(shown) from None
-        raise NotExecutableError(shown, os.strerror(error.errno).lower()) from None
-
-
 def load_program(process: Process, program: Dentry, argv: Sequence[bytes], envp: Sequence[bytes]) -> EntryState:
     """Map the program and build its stack. Raises NotExecutableError, or LinuxError(E2BIG)."""
-    execfn = program.path()
-    for _ in range(_SCRIPT_DEPTH):
-        shown = os.fsdecode(program.path())
-        inode = _open_executable(process, program, shown)
-        line = inode.read_at(0, _SCRIPT_LINE)
-        if not line.startswith(b"#!"):
-            break
-        interpreter, arguments = _parse_script(line, shown)
-        argv = [interpreter, *arguments, execfn, *argv[1:]]
-        program = _find_interpreter(process, interpreter, shown)
-        execfn = interpreter
-    else:
-        raise NotExecutableError(shown, f"more than {_SCRIPT_DEPTH} scripts interpret each other")
-    process.executable = program
-    return _load_elf(process, inode, shown, argv, envp, execfn)
+    file = follow_scripts(process.fs, program, argv)
+    process.executable = file.dentry
+    return _load_elf(process, file, envp)
 
 
-def _open_executable(process: Process, program: Dentry, shown: str) -> Inode:
-    inode = program.inode
-    if isinstance(inode, DirectoryInode):
-        raise NotExecutableError(shown, "is a directory")
-    if not inode.mappable:
-        raise NotExecutableError(shown, "not a regular file")
-    if not inode.allowed(1):
-        raise NotExecutableError(shown, "permission denied: the file is not executable (chmod +x)")
-    try:
-        # Through open(2)'s door, which checks the right to read and gives the inode its path for /proc/self/maps.
-        return process.fs.vfs.open(process.fs.root, program.path(), O_RDONLY).inode
-    except LinuxError as error:
-        raise NotExecutableError(shown, os.strerror(error.errno).lower()) from None
-
-
-def _parse_script(line: bytes, shown: str) -> tuple[bytes, list[bytes]]:
-    """`#!interpreter [one argument]`: everything after the interpreter is one argument (execve(2))."""
-    first, newline, _ = line[2:].partition(b"\n")
-    if not newline and len(line) == _SCRIPT_LINE and not first.strip(b" \t").count(b" "):
-        raise NotExecutableError(shown, f"the #! line is longer than {_SCRIPT_LINE} bytes")
-    words = first.split(b"\0", 1)[0].strip(b" \t\r").split(None, 1)
-    if not words:
-        raise NotExecutableError(shown, "the #! line names no interpreter")
-    return words[0], words[1:]
-
-
-def _find_interpreter(process: Process, interpreter: bytes, shown: str) -> Dentry:
-    name = os.fsdecode(interpreter)
-    try:
-        return process.fs.vfs.lookup(process.fs.cwd, interpreter)
-    except LinuxError:
-        reason = f"needs the interpreter {name}, which the guest does not have"
-        raise NotExecutableError(shown, reason) from None
-
-
-def _load_elf(
-    process: Process, inode: Inode, shown: str, argv: Sequence[bytes], envp: Sequence[bytes], execfn: bytes
-) -> EntryState:
-    elf = read_elf(inode, shown)
+def _load_elf(process: Process, file: ProgramFile, envp: Sequence[bytes]) -> EntryState:
+    abi, inode, shown = process.kernel.abi, file.inode, file.shown
+    elf = read_elf(inode, shown, abi.elf_machine)
     layout = process.space.layout
     process.memory.origin = LOADER
     bias = 0
@@ -169,7 +78,7 @@ def _load_elf(
         _map_image(process, interpreter, interpreter_inode, interpreter_base, elf.interpreter)
         entry = interpreter.entry + interpreter_base
     auxiliary = [
-        (AuxiliaryType.HWCAP, process.kernel.hwcap),
+        (AuxiliaryType.HWCAP, abi.hwcap),
         (AuxiliaryType.PAGESZ, FRAME_SIZE),
         (AuxiliaryType.CLKTCK, 100),
         (AuxiliaryType.PHDR, elf.program_headers_address + bias),
@@ -184,13 +93,16 @@ def _load_elf(
         (AuxiliaryType.EGID, USER_ID),
         (AuxiliaryType.SECURE, 0),
         (AuxiliaryType.HWCAP2, 0),
-        (AuxiliaryType.MINSIGSTKSZ, 4720),  # the signal frame and its frame record, in whole 16 bytes
+        (AuxiliaryType.MINSIGSTKSZ, abi.signal_frame_size),
     ]
-    image = build_stack(layout.stack_top, argv, envp, auxiliary, execfn=execfn, random=process.kernel.random.randbytes(16))
+    random = process.kernel.random.randbytes(16)
+    image = build_stack(
+        layout.stack_top, file.argv, envp, auxiliary, platform=abi.platform.encode(), execfn=file.execfn, random=random
+    )
     perm = READ | WRITE | (EXECUTE if elf.executable_stack else 0)
     process.space.map_anon(layout.stack_top - _STACK_SIZE, _STACK_SIZE, MMAP_FIXED | MMAP_STACK, perm, name="[stack]")
     process.memory.write(image.pointer, image.data)
-    process.argv, process.envp, process.auxv = tuple(argv), tuple(envp), image.auxv
+    process.argv, process.envp, process.auxv = tuple(file.argv), tuple(envp), image.auxv
     return EntryState(entry, image.pointer)
 
 
@@ -201,8 +113,8 @@ def _read_interpreter(process: Process, name: str, shown: str) -> tuple[Inode, E
         command = _FETCHED.get(name)
         fetch = f"`{command}` fetches it, or -L DIR" if command else "-L DIR says where it is"
         raise NotExecutableError(shown, f"needs {name}, not found in the sysroot; {fetch}") from None
-    inode = _open_executable(process, dentry, name)
-    elf = read_elf(inode, name)
+    inode = open_executable(process.fs, dentry, name)
+    elf = read_elf(inode, name, process.kernel.abi.elf_machine)
     if not elf.position_independent:
         raise NotExecutableError(shown, f"its interpreter {name} is not position-independent")
     return inode, elf

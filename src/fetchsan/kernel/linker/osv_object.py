@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import GuestFault, LinuxError
-from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
+from fetchsan.kernel.linker.elf_file import EM_AARCH64, PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.operate import operate_range, page_down, page_up
@@ -139,7 +139,7 @@ def load_object(space: OsvSpace, memory: UserMemory, inode: MappableInode, at: i
     Raises NotExecutableError; nothing stays mapped then.
     """
     path = inode.path
-    elf = read_elf(inode, path)
+    elf = read_elf(inode, path, EM_AARCH64)
     if not elf.position_independent:
         raise NotExecutableError(path, "linked at a fixed address; an OSv application is a shared object or a PIE")
     # set_base: the lowest PT_LOAD keeps its place within an aligned unit.

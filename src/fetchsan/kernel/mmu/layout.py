@@ -6,11 +6,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-__all__ = ["Layout", "linux_layout", "osv_layout"]
+__all__ = ["ARM64_LAYOUT", "X86_64_LAYOUT", "Layout", "LinuxLayoutRules", "linux_layout", "osv_layout"]
 
 _PAGE = 4096
 _MIB = 1 << 20
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +25,41 @@ class Layout:
     brk_gap: int  # from the end of the executable to the start of the heap
 
 
-def linux_layout(seed: int) -> Layout:
-    """48-bit arm64 Linux with 4 KiB pages: the randomness of `mmap_rnd_bits` = 18, drawn from `seed`.
+@dataclass(frozen=True, slots=True)
+class LinuxLayoutRules:
+    """What a port's Linux decides: the end of the program's half (TASK_SIZE), `mmap_rnd_bits`, the same for the stack
+    (STACK_RND_MASK), and how far behind the program the heap may begin.
+    """
+
+    limit: int
+    random_bits: int
+    stack_bits: int
+    brk_range: int
+
+
+ARM64_LAYOUT = LinuxLayoutRules(limit=1 << 48, random_bits=18, stack_bits=18, brk_range=1 << 30)
+# A page below the hole in the middle stays free: SYSRET to a non-canonical address would fault in the kernel.
+X86_64_LAYOUT = LinuxLayoutRules(limit=(1 << 47) - _PAGE, random_bits=28, stack_bits=22, brk_range=32 * _MIB)
+
+
+def linux_layout(seed: int, rules: LinuxLayoutRules = ARM64_LAYOUT) -> Layout:
+    """Linux with 4 KiB pages, its randomness drawn from `seed`.
 
     Stack, mmap area and image are placed as `arch_pick_mmap_layout` and `ELF_ET_DYN_BASE` (2/3 of the range) do; the
     8 MiB stack limit and the guard gap stay free below the stack.
     """
     draw = random.Random(seed)
-    limit = 1 << 48
-    stack_top = limit - draw.getrandbits(18) * _PAGE - _PAGE
-    stack_room = 8 * _MIB + 256 * _PAGE + (1 << 18) * _PAGE
+    limit = rules.limit
+    stack_top = limit - draw.getrandbits(rules.stack_bits) * _PAGE - _PAGE
+    stack_room = 8 * _MIB + 256 * _PAGE + (1 << rules.stack_bits) * _PAGE
     return Layout(
         limit=limit,
         lowest=0x1_0000,
-        mmap_base=limit - stack_room - _PAGE - draw.getrandbits(18) * _PAGE,
+        mmap_base=limit - stack_room - _PAGE - draw.getrandbits(rules.random_bits) * _PAGE,
         top_down=True,
         stack_top=stack_top,
-        image_base=(2 * limit // 3 & -_PAGE) + draw.getrandbits(18) * _PAGE,
-        brk_gap=draw.randrange(0, _GIB, _PAGE),
+        image_base=(2 * limit // 3 & -_PAGE) + draw.getrandbits(rules.random_bits) * _PAGE,
+        brk_gap=draw.randrange(0, rules.brk_range, _PAGE),
     )
 
 

@@ -12,33 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fetchsan.kernel.abi.aarch64_calling import CALLING as AARCH64_CALLING
+from fetchsan.kernel.abi.calling import Calling
+from fetchsan.kernel.abi.x64_calling import CALLING as X64_CALLING
 from fetchsan.kernel.errors import GuestFault, LinuxError
-from fetchsan.kernel.syscalls.names import syscall_name
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.memory import OutOfMemoryError
 
 if TYPE_CHECKING:
     from fetchsan.kernel.osv.thread import Thread
 
-__all__ = ["ABIS", "Abi", "Call", "call", "make_call"]
+__all__ = ["ABIS", "Call", "call", "make_call"]
 
 _RESULT = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Abi:
-    """How a port passes a system call."""
-
-    number: str
-    arguments: tuple[str, ...]
-    result: str
-    instruction_size: int
-    name_of: Callable[[int], str]
-
-
-ABIS = {
-    "aarch64": Abi("x8", ("x0", "x1", "x2", "x3", "x4", "x5"), "x0", 4, syscall_name),
-}
+ABIS: dict[str, Calling] = {"aarch64": AARCH64_CALLING, "x64": X64_CALLING}
 """By the port's name."""
 
 
@@ -66,7 +55,7 @@ def call(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-def make_call(thread: Thread, abi: Abi) -> None:
+def make_call(thread: Thread, abi: Calling) -> None:
     """Make the call that the registers ask for; the result goes into its register unless the application has ended."""
     pe = thread.pe
     number, pc, *arguments = pe.get_many((abi.number, "pc", *abi.arguments))
@@ -76,7 +65,7 @@ def make_call(thread: Thread, abi: Abi) -> None:
         thread.kernel.unimplemented(name, number & 0xFFFF_FFFF)
         result = -errno.ENOSYS
     else:
-        thread.memory.origin = Origin(pc - abi.instruction_size, f"{name}(2)")
+        thread.memory.origin = Origin(pc - abi.size, f"{name}(2)")
         result = _perform(thread, row, arguments)
     if not thread.kernel.ended:
         pe.set(abi.result, result & _RESULT)

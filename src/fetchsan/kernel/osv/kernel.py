@@ -20,6 +20,7 @@ from typing import Final, Literal
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
 from fetchsan.errors import NotExecutableError
+from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS
 from fetchsan.kernel.clock import Clock
 from fetchsan.kernel.errors import Access, GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
@@ -33,7 +34,6 @@ from fetchsan.kernel.osv import file_calls, memory_calls, process_calls  # noqa:
 from fetchsan.kernel.osv.calls import ABIS, make_call
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
 from fetchsan.kernel.osv.thread import Aborted, Application, Thread
-from fetchsan.kernel.signal_frame import GENERAL_REGISTERS
 from fetchsan.kernel.signals import Signal
 from fetchsan.kernel.task import Exited
 from fetchsan.machine.hardware import Hardware, Origin
@@ -236,7 +236,7 @@ class OsvKernel:
     def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal) -> None:
         *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
         state = RegisterDump(tuple(general), sp, exception.pc, pstate)
-        trace = backtrace(exception.pc, general, self.memory.read_u64)
+        trace = backtrace(exception.pc, general[29], self.memory.read_u64)
         self.end(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name)))
 
     def _name(self, address: int) -> str:

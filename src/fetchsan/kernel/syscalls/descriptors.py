@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.syscalls.table import s32, syscall, u32
+from fetchsan.kernel.syscalls.table import refuse, s32, syscall, u32
 from fetchsan.kernel.vfs.flags import O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_PATH, O_RDWR, O_SETTABLE
 from fetchsan.kernel.vfs.memory_tree import F_SEAL_SEAL, MemoryFile
 from fetchsan.kernel.vfs.open_file import OpenFile
@@ -30,12 +30,12 @@ _EFD_SEMAPHORE = 1
 _ALL_SEALS = 0x1F
 
 
-@syscall(23)
+@syscall
 def sys_dup(task: Task, fd: int) -> int:
     return task.files.add(task.files.get(s32(fd)))
 
 
-@syscall(24)
+@syscall
 def sys_dup3(task: Task, fd: int, new: int, flags: int) -> int:
     file = task.files.get(s32(fd))
     if u32(flags) & ~O_CLOEXEC or s32(fd) == s32(new):
@@ -44,7 +44,7 @@ def sys_dup3(task: Task, fd: int, new: int, flags: int) -> int:
     return s32(new)
 
 
-@syscall(436)
+@syscall
 def sys_close_range(task: Task, first: int, last: int, flags: int) -> int:
     first, last = u32(first), u32(last)
     if first > last or u32(flags) & ~(_CLOSE_RANGE_UNSHARE | _CLOSE_RANGE_CLOEXEC):
@@ -84,11 +84,12 @@ def _setfd(task: Task, fd: int, file: OpenFile, argument: int) -> int:
 
 
 def _getfl(task: Task, fd: int, file: OpenFile, argument: int) -> int:
-    return file.flags | (0 if file.flags & O_PATH else O_LARGEFILE)
+    return task.kernel.abi.open_flags.to_program(file.flags | (0 if file.flags & O_PATH else O_LARGEFILE))
 
 
 def _setfl(task: Task, fd: int, file: OpenFile, argument: int) -> int:
-    file.flags = file.flags & ~O_SETTABLE | argument & O_SETTABLE
+    wanted = task.kernel.abi.open_flags.to_vfs(argument)
+    file.flags = file.flags & ~O_SETTABLE | wanted & O_SETTABLE
     return 0
 
 
@@ -158,7 +159,7 @@ _FCNTL: dict[int, Callable[[Task, int, OpenFile, int], int]] = {
 _ON_O_PATH = frozenset({0, 1, 2, 3, 1030})  # what fcntl does on an O_PATH descriptor (open(2))
 
 
-@syscall(25)
+@syscall
 def sys_fcntl(task: Task, fd: int, command: int, argument: int) -> int:
     file = task.files.get(s32(fd))
     operation = _FCNTL.get(u32(command))
@@ -169,7 +170,7 @@ def sys_fcntl(task: Task, fd: int, command: int, argument: int) -> int:
     return operation(task, s32(fd), file, argument)
 
 
-@syscall(32)
+@syscall
 def sys_flock(task: Task, fd: int, operation: int) -> int:
     task.files.get(s32(fd))
     if u32(operation) & ~4 not in (1, 2, 8):
@@ -180,8 +181,9 @@ def sys_flock(task: Task, fd: int, operation: int) -> int:
 # Descriptors without a path ---------------------------------------------------------------------------------------
 
 
-@syscall(59)
+@syscall
 def sys_pipe2(task: Task, address: int, flags: int) -> int:
+    flags = task.kernel.abi.open_flags.to_vfs(flags)
     if u32(flags) & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         raise LinuxError(errno.EINVAL)
     ends = make_pipe(task.fs.vfs.next_anonymous(), flags & O_NONBLOCK)
@@ -197,7 +199,7 @@ def sys_pipe2(task: Task, address: int, flags: int) -> int:
     return 0
 
 
-@syscall(19)
+@syscall
 def sys_eventfd2(task: Task, count: int, flags: int) -> int:
     if u32(flags) & ~(O_CLOEXEC | O_NONBLOCK | _EFD_SEMAPHORE):
         raise LinuxError(errno.EINVAL)
@@ -206,7 +208,7 @@ def sys_eventfd2(task: Task, count: int, flags: int) -> int:
     return task.files.add(file, close_on_exec=bool(flags & O_CLOEXEC))
 
 
-@syscall(279)
+@syscall
 def sys_memfd_create(task: Task, name: int, flags: int) -> int:
     # MFD_EXEC and MFD_NOEXEC_SEAL change nothing: a memfd here is never executed by path.
     if u32(flags) & ~(_MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC_BITS):
@@ -221,18 +223,10 @@ def sys_memfd_create(task: Task, name: int, flags: int) -> int:
     return task.files.add(file, close_on_exec=bool(flags & _MFD_CLOEXEC))
 
 
-@syscall(198)
+@syscall
 def sys_socket(task: Task, family: int, kind: int, protocol: int) -> int:
     raise LinuxError(errno.EAFNOSUPPORT)  # no network: libraries that look for a name service go on without
 
 
 # inotify(7): programs that watch files fall back to asking.
-def _declare_absent(name: str, number: int) -> None:
-    def absent(task: Task) -> int:
-        raise LinuxError(errno.ENOSYS)
-
-    syscall(number, name)(absent)
-
-
-for _name, _number in {"inotify_init1": 26, "inotify_add_watch": 27, "inotify_rm_watch": 28}.items():
-    _declare_absent(_name, _number)
+refuse(errno.ENOSYS, ("inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.syscalls.layouts import pack_dirent
 from fetchsan.kernel.syscalls.paths import directory_at, locate, path_argument, write_path
-from fetchsan.kernel.syscalls.table import s32, syscall, u32
+from fetchsan.kernel.syscalls.table import refuse, s32, syscall, u32
 from fetchsan.kernel.vfs.dentry import Dentry
 from fetchsan.kernel.vfs.flags import (
     AT_EMPTY_PATH,
@@ -33,14 +33,14 @@ __all__: list[str] = []
 _RENAME_NOREPLACE = 1
 
 
-@syscall(34)
+@syscall
 def sys_mkdirat(task: Task, dirfd: int, path: int, mode: int) -> int:
     name = path_argument(task, path)
     task.fs.vfs.make_directory(directory_at(task, dirfd, name), name, mode & ~task.fs.umask)
     return 0
 
 
-@syscall(33)
+@syscall
 def sys_mknodat(task: Task, dirfd: int, path: int, mode: int, device: int) -> int:
     """A regular file is the one kind that an unprivileged program may make here."""
     if stat.S_IFMT(mode & 0xFFFF) not in (0, stat.S_IFREG):
@@ -51,7 +51,7 @@ def sys_mknodat(task: Task, dirfd: int, path: int, mode: int, device: int) -> in
     return 0
 
 
-@syscall(35)
+@syscall
 def sys_unlinkat(task: Task, dirfd: int, path: int, flags: int) -> int:
     if u32(flags) & ~AT_REMOVEDIR:
         raise LinuxError(errno.EINVAL)
@@ -61,14 +61,14 @@ def sys_unlinkat(task: Task, dirfd: int, path: int, flags: int) -> int:
     return 0
 
 
-@syscall(36)
+@syscall
 def sys_symlinkat(task: Task, target: int, dirfd: int, path: int) -> int:
     text, name = path_argument(task, target), path_argument(task, path)
     task.fs.vfs.make_symlink(directory_at(task, dirfd, name), name, text)
     return 0
 
 
-@syscall(37)
+@syscall
 def sys_linkat(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int, flags: int) -> int:
     if u32(flags) & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise LinuxError(errno.EINVAL)
@@ -85,12 +85,12 @@ def sys_linkat(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int,
     return 0
 
 
-@syscall(38)
+@syscall
 def sys_renameat(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int) -> int:
     return sys_renameat2(task, dirfd, path, new_dirfd, new_path, 0)
 
 
-@syscall(276)
+@syscall
 def sys_renameat2(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: int, flags: int) -> int:
     if u32(flags) & ~_RENAME_NOREPLACE:
         raise LinuxError(errno.EINVAL)  # RENAME_EXCHANGE and WHITEOUT: "the file system does not support" them
@@ -102,7 +102,7 @@ def sys_renameat2(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: i
     return 0
 
 
-@syscall(61)
+@syscall
 def sys_getdents64(task: Task, fd: int, address: int, size: int) -> int:
     file = task.files.get(s32(fd))
     if not isinstance(file, DirectoryFile):
@@ -123,7 +123,7 @@ def sys_getdents64(task: Task, fd: int, address: int, size: int) -> int:
     return len(packed)
 
 
-@syscall(17)
+@syscall
 def sys_getcwd(task: Task, address: int, size: int) -> int:
     cwd = task.fs.cwd
     if cwd.unreachable:
@@ -131,12 +131,12 @@ def sys_getcwd(task: Task, address: int, size: int) -> int:
     return write_path(task, address, size, cwd.path())
 
 
-@syscall(49)
+@syscall
 def sys_chdir(task: Task, path: int) -> int:
     return _enter(task, locate(task, AT_FDCWD, path_argument(task, path)))
 
 
-@syscall(50)
+@syscall
 def sys_fchdir(task: Task, fd: int) -> int:
     dentry = task.files.get(s32(fd)).dentry
     if dentry is None:
@@ -152,27 +152,8 @@ def _enter(task: Task, dentry: Dentry) -> int:
 
 
 # What only root may do to the tree (mount(2), chroot(2), pivot_root(2), name_to_handle_at(2) has no handles to give).
-_REFUSED = {
-    "mount": (40, errno.EPERM),
-    "umount2": (39, errno.EPERM),
-    "pivot_root": (41, errno.EPERM),
-    "chroot": (51, errno.EPERM),
-    "name_to_handle_at": (264, errno.EOPNOTSUPP),
-    "open_tree": (428, errno.EPERM),
-    "move_mount": (429, errno.EPERM),
-    "fsopen": (430, errno.EPERM),
-    "fsmount": (432, errno.EPERM),
-    "fspick": (433, errno.EPERM),
-    "mount_setattr": (442, errno.EPERM),
-}
-
-
-def _declare_refused(name: str, number: int, error: int) -> None:
-    def refused(task: Task) -> int:
-        raise LinuxError(error)
-
-    syscall(number, name)(refused)
-
-
-for _name, (_number, _error) in _REFUSED.items():
-    _declare_refused(_name, _number, _error)
+refuse(
+    errno.EPERM,
+    ("mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsmount", "fspick", "mount_setattr"),
+)
+refuse(errno.EOPNOTSUPP, ("name_to_handle_at",))

@@ -67,18 +67,20 @@ _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _RWF_KNOWN = 0x1F
 
 
-@syscall(56)
+@syscall
 def sys_openat(task: Task, dirfd: int, path: int, flags: int, mode: int) -> int:
-    return _open(task, dirfd, path_argument(task, path), flags & _KNOWN_FLAGS, mode & 0o7777, 0)
+    known = task.kernel.abi.open_flags.to_vfs(flags) & _KNOWN_FLAGS
+    return _open(task, dirfd, path_argument(task, path), known, mode & 0o7777, 0)
 
 
-@syscall(437)
+@syscall
 def sys_openat2(task: Task, dirfd: int, path: int, how: int, size: int) -> int:
     if size < _OPEN_HOW.size:
         raise LinuxError(errno.EINVAL)
     if size > 4096 or any(task.memory.read(how + _OPEN_HOW.size, size - _OPEN_HOW.size)):
         raise LinuxError(errno.E2BIG)
     flags, mode, rules = _OPEN_HOW.unpack(task.memory.read(how, _OPEN_HOW.size))
+    flags = task.kernel.abi.open_flags.to_vfs(flags)
     makes = flags & O_CREAT or flags & O_TMPFILE == O_TMPFILE
     both = RESOLVE_BENEATH | RESOLVE_IN_ROOT
     if flags & ~_KNOWN_FLAGS or mode & ~0o7777 or (mode and not makes) or rules & ~RESOLVE_ALL or rules & both == both:
@@ -98,58 +100,58 @@ def _open(task: Task, dirfd: int, path: bytes, flags: int, mode: int, rules: int
     return fd
 
 
-@syscall(57)
+@syscall
 def sys_close(task: Task, fd: int) -> int:
     task.files.close(s32(fd))
     return 0
 
 
-@syscall(63)
+@syscall
 def sys_read(task: Task, fd: int, address: int, size: int) -> int:
     return _read(task, fd, [(address, size)])
 
 
-@syscall(65)
+@syscall
 def sys_readv(task: Task, fd: int, vector: int, count: int) -> int:
     return _read(task, fd, read_segments(task, vector, count))
 
 
-@syscall(67)
+@syscall
 def sys_pread64(task: Task, fd: int, address: int, size: int, offset: int) -> int:
     return _read(task, fd, [(address, size)], check_offset(s64(offset)))
 
 
-@syscall(69)
+@syscall
 def sys_preadv(task: Task, fd: int, vector: int, count: int, offset: int) -> int:
     return _read(task, fd, read_segments(task, vector, count), check_offset(s64(offset)))
 
 
-@syscall(286)
+@syscall
 def sys_preadv2(task: Task, fd: int, vector: int, count: int, offset: int, _: int, flags: int) -> int:
     return _read(task, fd, read_segments(task, vector, count), _offset_or_own(offset, flags))
 
 
-@syscall(64)
+@syscall
 def sys_write(task: Task, fd: int, address: int, size: int) -> int:
     return _write(task, fd, [(address, size)])
 
 
-@syscall(66)
+@syscall
 def sys_writev(task: Task, fd: int, vector: int, count: int) -> int:
     return _write(task, fd, read_segments(task, vector, count))
 
 
-@syscall(68)
+@syscall
 def sys_pwrite64(task: Task, fd: int, address: int, size: int, offset: int) -> int:
     return _write(task, fd, [(address, size)], check_offset(s64(offset)))
 
 
-@syscall(70)
+@syscall
 def sys_pwritev(task: Task, fd: int, vector: int, count: int, offset: int) -> int:
     return _write(task, fd, read_segments(task, vector, count), check_offset(s64(offset)))
 
 
-@syscall(287)
+@syscall
 def sys_pwritev2(task: Task, fd: int, vector: int, count: int, offset: int, _: int, flags: int) -> int:
     return _write(task, fd, read_segments(task, vector, count), _offset_or_own(offset, flags))
 
@@ -171,7 +173,7 @@ def _offset_or_own(offset: int, flags: int) -> int | None:
     return None if s64(offset) == -1 else check_offset(s64(offset))
 
 
-@syscall(62)
+@syscall
 def sys_lseek(task: Task, fd: int, offset: int, whence: int) -> int:
     file = task.files.get(s32(fd))
     if not (file.readable or file.writable):
@@ -179,7 +181,7 @@ def sys_lseek(task: Task, fd: int, offset: int, whence: int) -> int:
     return file.seek(s64(offset), s32(whence))
 
 
-@syscall(46)
+@syscall
 def sys_ftruncate(task: Task, fd: int, size: int) -> int:
     _check_size(s64(size))
     file = task.files.get(s32(fd))
@@ -189,7 +191,7 @@ def sys_ftruncate(task: Task, fd: int, size: int) -> int:
     return 0
 
 
-@syscall(45)
+@syscall
 def sys_truncate(task: Task, path: int, size: int) -> int:
     _check_size(s64(size))
     dentry = locate(task, -100, path_argument(task, path))
@@ -202,7 +204,7 @@ def _check_size(size: int) -> None:
         raise LinuxError(errno.EINVAL)
 
 
-@syscall(47)
+@syscall
 def sys_fallocate(task: Task, fd: int, mode: int, offset: int, size: int) -> int:
     file = writable_file(task, s32(fd))
     if s64(offset) < 0 or s64(size) <= 0:
@@ -230,7 +232,7 @@ def _punch_hole(task: Task, file: OpenFile, offset: int, size: int) -> int:
     return 0
 
 
-@syscall(71)
+@syscall
 def sys_sendfile(task: Task, out_fd: int, in_fd: int, offset: int, size: int) -> int:
     source, target = readable_file(task, s32(in_fd)), writable_file(task, s32(out_fd))
     if not isinstance(source.inode, RegularInode) or target.flags & O_APPEND:
@@ -238,7 +240,7 @@ def sys_sendfile(task: Task, out_fd: int, in_fd: int, offset: int, size: int) ->
     return _copy_with_offsets(task, source, offset, target, 0, size)
 
 
-@syscall(285)
+@syscall
 def sys_copy_file_range(task: Task, in_fd: int, in_at: int, out_fd: int, out_at: int, size: int, flags: int) -> int:
     source, target = readable_file(task, s32(in_fd)), writable_file(task, s32(out_fd))
     if target.flags & O_APPEND:
@@ -279,7 +281,7 @@ def _copy(task: Task, source: OpenFile, read_at: int | None, target: OpenFile, w
     return done
 
 
-@syscall(76)
+@syscall
 def sys_splice(task: Task, in_fd: int, in_at: int, out_fd: int, out_at: int, size: int, flags: int) -> int:
     raise LinuxError(errno.EINVAL)  # "target file system does not support splicing" (splice(2)): callers fall back
 
@@ -289,7 +291,7 @@ def _written_back(failures: Sequence[WriteBackFailure]) -> None:
         raise LinuxError(failures[0].errno)
 
 
-@syscall(82)
+@syscall
 def sys_fsync(task: Task, fd: int) -> int:
     file = task.files.get(s32(fd))
     if file.flags & O_PATH:
@@ -299,26 +301,26 @@ def sys_fsync(task: Task, fd: int) -> int:
     return 0
 
 
-@syscall(83)
+@syscall
 def sys_fdatasync(task: Task, fd: int) -> int:
     return sys_fsync(task, fd)
 
 
-@syscall(81)
+@syscall
 def sys_sync(task: Task) -> int:
     """What write(2) wrote is with the host already; stores through mappings are not. Failures are told later (sync(2))."""
     task.kernel.page_cache.write_back_all()
     return 0
 
 
-@syscall(267)
+@syscall
 def sys_syncfs(task: Task, fd: int) -> int:
     task.files.get(s32(fd))
     _written_back(task.kernel.page_cache.write_back_all())
     return 0
 
 
-@syscall(84)
+@syscall
 def sys_sync_file_range(task: Task, fd: int, offset: int, size: int, flags: int) -> int:
     file = task.files.get(s32(fd))
     if s64(offset) < 0 or s64(size) < 0:
@@ -328,7 +330,7 @@ def sys_sync_file_range(task: Task, fd: int, offset: int, size: int, flags: int)
     return 0
 
 
-@syscall(223)
+@syscall
 def sys_fadvise64(task: Task, fd: int, offset: int, size: int, advice: int) -> int:
     file = task.files.get(s32(fd))
     if not file.seekable:
@@ -338,7 +340,7 @@ def sys_fadvise64(task: Task, fd: int, offset: int, size: int, advice: int) -> i
     return 0
 
 
-@syscall(213)
+@syscall
 def sys_readahead(task: Task, fd: int, offset: int, size: int) -> int:
     if not isinstance(readable_file(task, s32(fd)), RegularFile):
         raise LinuxError(errno.EINVAL)

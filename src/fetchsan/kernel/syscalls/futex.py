@@ -20,7 +20,7 @@ _CLOCK_REALTIME = 256
 _WAIT, _WAKE, _REQUEUE, _CMP_REQUEUE, _WAKE_OP, _WAIT_BITSET, _WAKE_BITSET = 0, 1, 3, 4, 5, 9, 10
 
 
-@syscall(98)
+@syscall
 def sys_futex(task: Task, address: int, operation: int, value: int, timeout: int, address2: int, value3: int) -> int:
     command = operation & _COMMAND
     if address % 4:

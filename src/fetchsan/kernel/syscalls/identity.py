@@ -14,44 +14,37 @@ from fetchsan.kernel.task import PARENT_PID, USER_ID
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
 
-__all__ = ["UNAME"]
+__all__: list[str] = []
 
-# Field by field what uname(2) tells. The release is new enough for every glibc of today; the suffix says what it is.
-UNAME: tuple[str, ...] = (
-    "Linux",
-    "fetchsan",
-    "6.1.0-fetchsan",
-    "#1 SMP PREEMPT FetchSan",
-    "aarch64",
-    "(none)",
-)
+# What uname(2) tells besides the machine. The release is new enough for every glibc of today; the suffix says what it is.
+_SYSTEM, _NODE, _RELEASE, _VERSION, _DOMAIN = "Linux", "fetchsan", "6.1.0-fetchsan", "#1 SMP PREEMPT FetchSan", "(none)"
 _UNAME_FIELD = 65
 _UNCHANGED = -1  # what setresuid(2) and setreuid(2) take for "leave it"
 _CAPABILITY_VERSIONS = {0x1998_0330: 1, 0x2007_1026: 2, 0x2008_0522: 2}  # version to number of data structures
 
 
-@syscall(172)
+@syscall
 def sys_getpid(task: Task) -> int:
     return task.pid
 
 
-@syscall(178)
+@syscall
 def sys_gettid(task: Task) -> int:
     return task.tid
 
 
-@syscall(173)
+@syscall
 def sys_getppid(task: Task) -> int:
     return PARENT_PID
 
 
-@syscall(155)
+@syscall
 def sys_getpgid(task: Task, pid: int) -> int:
     _require_self(task, pid)
     return task.process.process_group
 
 
-@syscall(154)
+@syscall
 def sys_setpgid(task: Task, pid: int, group: int) -> int:
     _require_self(task, pid)
     if s32(group) < 0:
@@ -62,13 +55,13 @@ def sys_setpgid(task: Task, pid: int, group: int) -> int:
     return 0
 
 
-@syscall(156)
+@syscall
 def sys_getsid(task: Task, pid: int) -> int:
     _require_self(task, pid)
     return task.process.session
 
 
-@syscall(157)
+@syscall
 def sys_setsid(task: Task) -> int:
     if task.process.process_group == task.pid:  # a group leader cannot (setsid(2))
         raise LinuxError(errno.EPERM)
@@ -81,22 +74,22 @@ def _require_self(task: Task, pid: int) -> None:
         raise LinuxError(errno.ESRCH)
 
 
-@syscall(174)
+@syscall
 def sys_getuid(task: Task) -> int:
     return USER_ID
 
 
-@syscall(175)
+@syscall
 def sys_geteuid(task: Task) -> int:
     return USER_ID
 
 
-@syscall(176)
+@syscall
 def sys_getgid(task: Task) -> int:
     return USER_ID
 
 
-@syscall(177)
+@syscall
 def sys_getegid(task: Task) -> int:
     return USER_ID
 
@@ -108,59 +101,59 @@ def _set_ids(*ids: int) -> int:
     return 0
 
 
-@syscall(146)
+@syscall
 def sys_setuid(task: Task, user: int) -> int:
     return _set_ids(user)
 
 
-@syscall(144)
+@syscall
 def sys_setgid(task: Task, group: int) -> int:
     return _set_ids(group)
 
 
-@syscall(145)
+@syscall
 def sys_setreuid(task: Task, real: int, effective: int) -> int:
     return _set_ids(real, effective)
 
 
-@syscall(143)
+@syscall
 def sys_setregid(task: Task, real: int, effective: int) -> int:
     return _set_ids(real, effective)
 
 
-@syscall(147)
+@syscall
 def sys_setresuid(task: Task, real: int, effective: int, saved: int) -> int:
     return _set_ids(real, effective, saved)
 
 
-@syscall(149)
+@syscall
 def sys_setresgid(task: Task, real: int, effective: int, saved: int) -> int:
     return _set_ids(real, effective, saved)
 
 
-@syscall(148)
+@syscall
 def sys_getresuid(task: Task, real: int, effective: int, saved: int) -> int:
     for address in (real, effective, saved):
         task.memory.write(address, struct.pack("<I", USER_ID))
     return 0
 
 
-@syscall(150)
+@syscall
 def sys_getresgid(task: Task, real: int, effective: int, saved: int) -> int:
     return sys_getresuid(task, real, effective, saved)
 
 
-@syscall(151)
+@syscall
 def sys_setfsuid(task: Task, user: int) -> int:
     return USER_ID
 
 
-@syscall(152)
+@syscall
 def sys_setfsgid(task: Task, group: int) -> int:
     return USER_ID
 
 
-@syscall(158)
+@syscall
 def sys_getgroups(task: Task, size: int, address: int) -> int:
     if s32(size) < 0:
         raise LinuxError(errno.EINVAL)
@@ -169,12 +162,12 @@ def sys_getgroups(task: Task, size: int, address: int) -> int:
     return 1
 
 
-@syscall(159)
+@syscall
 def sys_setgroups(task: Task, size: int, address: int) -> int:
     raise LinuxError(errno.EPERM)
 
 
-@syscall(90)
+@syscall
 def sys_capget(task: Task, header: int, data: int) -> int:
     version, pid = struct.unpack("<Ii", task.memory.read(header, 8))
     if version not in _CAPABILITY_VERSIONS:
@@ -188,7 +181,7 @@ def sys_capget(task: Task, header: int, data: int) -> int:
     return 0
 
 
-@syscall(91)
+@syscall
 def sys_capset(task: Task, header: int, data: int) -> int:
     version, pid = struct.unpack("<Ii", task.memory.read(header, 8))
     if version not in _CAPABILITY_VERSIONS:
@@ -199,13 +192,14 @@ def sys_capset(task: Task, header: int, data: int) -> int:
     return 0
 
 
-@syscall(160)
+@syscall
 def sys_uname(task: Task, address: int) -> int:
-    task.memory.write(address, b"".join(value.encode().ljust(_UNAME_FIELD, b"\0") for value in UNAME))
+    fields = (_SYSTEM, _NODE, _RELEASE, _VERSION, task.kernel.abi.platform, _DOMAIN)
+    task.memory.write(address, b"".join(value.encode().ljust(_UNAME_FIELD, b"\0") for value in fields))
     return 0
 
 
-@syscall(179)
+@syscall
 def sys_sysinfo(task: Task, address: int) -> int:
     kernel = task.kernel
     ram = kernel.hardware.memory

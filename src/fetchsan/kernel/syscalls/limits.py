@@ -18,7 +18,7 @@ __all__: list[str] = []
 _RLIMIT = struct.Struct("<QQ")
 
 
-@syscall(261)
+@syscall
 def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int) -> int:
     if s32(pid) not in (0, task.pid):
         raise LinuxError(errno.ESRCH)
@@ -32,26 +32,26 @@ def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int) -> in
     return 0
 
 
-@syscall(163)
+@syscall
 def sys_getrlimit(task: Task, resource: int, address: int) -> int:
     task.memory.write(address, _RLIMIT.pack(*task.process.limits.get(resource)))
     return 0
 
 
-@syscall(164)
+@syscall
 def sys_setrlimit(task: Task, resource: int, address: int) -> int:
     task.process.limits.set(resource, *_RLIMIT.unpack(task.memory.read(address, _RLIMIT.size)))
     return 0
 
 
-@syscall(141)
+@syscall
 def sys_getpriority(task: Task, which: int, who: int) -> int:
     if not 0 <= s32(which) <= 2:
         raise LinuxError(errno.EINVAL)
     return 20  # nice 0, as the system call reports it
 
 
-@syscall(140)
+@syscall
 def sys_setpriority(task: Task, which: int, who: int, nice: int) -> int:
     if not 0 <= s32(which) <= 2:
         raise LinuxError(errno.EINVAL)

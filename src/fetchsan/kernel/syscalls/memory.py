@@ -26,7 +26,7 @@ _MPOL_F_NODE, _MPOL_F_ADDR, _MPOL_F_MEMS_ALLOWED = 1, 2, 4
 _MAX_NODE_BITS = PAGE_SIZE * 8  # mm/mempolicy.c refuses longer masks
 
 
-@syscall(222)
+@syscall
 def sys_mmap(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     """mmap(2)."""
     if offset % PAGE_SIZE:
@@ -42,47 +42,47 @@ def sys_mmap(task: Task, address: int, length: int, prot: int, flags: int, fd: i
     )
 
 
-@syscall(215)
+@syscall
 def sys_munmap(task: Task, address: int, length: int) -> int:
     """munmap(2)."""
     task.space.munmap(address, length)
     return 0
 
 
-@syscall(226)
+@syscall
 def sys_mprotect(task: Task, address: int, length: int, prot: int) -> int:
     """mprotect(2)."""
     task.space.mprotect(address, length, prot)
     return 0
 
 
-@syscall(214)
+@syscall
 def sys_brk(task: Task, address: int) -> int:
     """brk(2), as the kernel has it: returns the end of the heap."""
     return task.space.brk(address)
 
 
-@syscall(216)
+@syscall
 def sys_mremap(task: Task, address: int, old_length: int, new_length: int, flags: int, target: int) -> int:
     """mremap(2)."""
     return mremap(task.space, address, old_length, new_length, flags, target)
 
 
-@syscall(233)
+@syscall
 def sys_madvise(task: Task, address: int, length: int, advice: int) -> int:
     """madvise(2)."""
     madvise(task.space, address, length, s32(advice))
     return 0
 
 
-@syscall(227)
+@syscall
 def sys_msync(task: Task, address: int, length: int, flags: int) -> int:
     """msync(2)."""
     msync(task.space, address, length, flags & _U32)
     return 0
 
 
-@syscall(232)
+@syscall
 def sys_mincore(task: Task, address: int, length: int, vector: int) -> int:
     """mincore(2)."""
     if address % PAGE_SIZE:
@@ -96,21 +96,21 @@ def sys_mincore(task: Task, address: int, length: int, vector: int) -> int:
     return 0
 
 
-@syscall(228)
+@syscall
 def sys_mlock(task: Task, address: int, length: int) -> int:
     """mlock(2)."""
     mlock(task.space, address, length)
     return 0
 
 
-@syscall(229)
+@syscall
 def sys_munlock(task: Task, address: int, length: int) -> int:
     """munlock(2)."""
     munlock(task.space, address, length)
     return 0
 
 
-@syscall(284)
+@syscall
 def sys_mlock2(task: Task, address: int, length: int, flags: int) -> int:
     """mlock2(2)."""
     if flags & _U32 & ~_MLOCK_ONFAULT:
@@ -119,21 +119,21 @@ def sys_mlock2(task: Task, address: int, length: int, flags: int) -> int:
     return 0
 
 
-@syscall(230)
+@syscall
 def sys_mlockall(task: Task, flags: int) -> int:
     """mlockall(2)."""
     mlockall(task.space, flags & _U32)
     return 0
 
 
-@syscall(231)
+@syscall
 def sys_munlockall(task: Task) -> int:
     """munlockall(2)."""
     munlockall(task.space)
     return 0
 
 
-@syscall(235)
+@syscall
 def sys_mbind(task: Task, address: int, length: int, mode: int, mask: int, bits: int, flags: int) -> int:
     """mbind(2): there is one node, so every policy places alike."""
     if address % PAGE_SIZE or bits > _MAX_NODE_BITS:
@@ -143,7 +143,7 @@ def sys_mbind(task: Task, address: int, length: int, mode: int, mask: int, bits:
     return 0
 
 
-@syscall(236)
+@syscall
 def sys_get_mempolicy(task: Task, mode: int, mask: int, bits: int, address: int, flags: int) -> int:
     """get_mempolicy(2): the default policy, on node 0."""
     if flags & ~(_MPOL_F_NODE | _MPOL_F_ADDR | _MPOL_F_MEMS_ALLOWED) or (mask and not 0 < bits <= _MAX_NODE_BITS):
@@ -158,7 +158,7 @@ def sys_get_mempolicy(task: Task, mode: int, mask: int, bits: int, address: int,
     return 0
 
 
-@syscall(237)
+@syscall
 def sys_set_mempolicy(task: Task, mode: int, mask: int, bits: int) -> int:
     """set_mempolicy(2)."""
     if bits > _MAX_NODE_BITS:

@@ -8,10 +8,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.syscalls.layouts import pack_stat, pack_statfs, pack_statx
+from fetchsan.kernel.syscalls.layouts import pack_statfs, pack_statx
 from fetchsan.kernel.syscalls.paths import locate, locate_inode, path_argument
 from fetchsan.kernel.syscalls.structs import NANOSECONDS
-from fetchsan.kernel.syscalls.table import s32, syscall, u32
+from fetchsan.kernel.syscalls.table import refuse, s32, syscall, u32
 from fetchsan.kernel.vfs.dentry import Dentry
 from fetchsan.kernel.vfs.flags import (
     AT_EACCESS,
@@ -36,20 +36,20 @@ _TIMESPECS = struct.Struct("<qqqq")
 _UNCHANGED = 0xFFFF_FFFF  # chown(2): -1 leaves an owner as it is
 
 
-@syscall(80)
+@syscall
 def sys_fstat(task: Task, fd: int, address: int) -> int:
-    task.memory.write(address, pack_stat(task.files.get(s32(fd)).inode.stat()))
+    task.memory.write(address, task.kernel.abi.pack_stat(task.files.get(s32(fd)).inode.stat()))
     return 0
 
 
-@syscall(79)
+@syscall
 def sys_newfstatat(task: Task, dirfd: int, path: int, address: int, flags: int) -> int:
     inode, _ = locate_inode(task, dirfd, path_argument(task, path), _checked(flags, _STAT_FLAGS))
-    task.memory.write(address, pack_stat(inode.stat()))
+    task.memory.write(address, task.kernel.abi.pack_stat(inode.stat()))
     return 0
 
 
-@syscall(291)
+@syscall
 def sys_statx(task: Task, dirfd: int, path: int, flags: int, mask: int, address: int) -> int:
     if u32(mask) & _STATX_RESERVED or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
         raise LinuxError(errno.EINVAL)
@@ -60,12 +60,12 @@ def sys_statx(task: Task, dirfd: int, path: int, flags: int, mask: int, address:
     return 0
 
 
-@syscall(48)
+@syscall
 def sys_faccessat(task: Task, dirfd: int, path: int, mode: int) -> int:
     return sys_faccessat2(task, dirfd, path, mode, 0)
 
 
-@syscall(439)
+@syscall
 def sys_faccessat2(task: Task, dirfd: int, path: int, mode: int, flags: int) -> int:
     if u32(mode) & ~7:
         raise LinuxError(errno.EINVAL)
@@ -78,7 +78,7 @@ def sys_faccessat2(task: Task, dirfd: int, path: int, mode: int, flags: int) -> 
     return 0
 
 
-@syscall(78)
+@syscall
 def sys_readlinkat(task: Task, dirfd: int, path: int, address: int, size: int) -> int:
     if s32(size) <= 0:
         raise LinuxError(errno.EINVAL)
@@ -92,7 +92,7 @@ def sys_readlinkat(task: Task, dirfd: int, path: int, address: int, size: int) -
     return len(target)
 
 
-@syscall(52)
+@syscall
 def sys_fchmod(task: Task, fd: int, mode: int) -> int:
     dentry = _opened(task, fd)
     if dentry is not None:
@@ -100,13 +100,13 @@ def sys_fchmod(task: Task, fd: int, mode: int) -> int:
     return 0
 
 
-@syscall(53)
+@syscall
 def sys_fchmodat(task: Task, dirfd: int, path: int, mode: int) -> int:
     task.fs.vfs.change_mode(locate(task, dirfd, path_argument(task, path)), mode)
     return 0
 
 
-@syscall(452)
+@syscall
 def sys_fchmodat2(task: Task, dirfd: int, path: int, mode: int, flags: int) -> int:
     inode, dentry = locate_inode(
         task, dirfd, path_argument(task, path), _checked(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
@@ -117,13 +117,13 @@ def sys_fchmodat2(task: Task, dirfd: int, path: int, mode: int, flags: int) -> i
     return 0
 
 
-@syscall(55)
+@syscall
 def sys_fchown(task: Task, fd: int, uid: int, gid: int) -> int:
     _opened(task, fd)
     return _change_owner(task.files.get(s32(fd)).inode, uid, gid)
 
 
-@syscall(54)
+@syscall
 def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
     inode, dentry = locate_inode(
         task, dirfd, path_argument(task, path), _checked(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
@@ -141,7 +141,7 @@ def _change_owner(inode: Inode, uid: int, gid: int) -> int:
     return 0
 
 
-@syscall(88)
+@syscall
 def sys_utimensat(task: Task, dirfd: int, path: int, times: int, flags: int) -> int:
     name = path_argument(task, path) if path else b""
     _checked(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
@@ -169,19 +169,19 @@ def _time(seconds: int, nanoseconds: int, now: int) -> int | None:
     return max(-(1 << 63), min(seconds * NANOSECONDS + nanoseconds, (1 << 63) - 1))
 
 
-@syscall(166)
+@syscall
 def sys_umask(task: Task, mask: int) -> int:
     old, task.fs.umask = task.fs.umask, mask & 0o777
     return old
 
 
-@syscall(43)
+@syscall
 def sys_statfs(task: Task, path: int, address: int) -> int:
     dentry = locate(task, AT_FDCWD, path_argument(task, path))
     return _statfs(task, dentry.inode, dentry, address)
 
 
-@syscall(44)
+@syscall
 def sys_fstatfs(task: Task, fd: int, address: int) -> int:
     file = task.files.get(s32(fd))
     return _statfs(task, file.inode, file.dentry, address)
@@ -194,21 +194,10 @@ def _statfs(task: Task, inode: Inode, dentry: Dentry | None, address: int) -> in
 
 
 # Extended attributes: no file has any, and none can be given one (xattr(7): "not supported by the file system").
-_XATTR_CALLS = {
-    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "getxattr": 8, "lgetxattr": 9, "fgetxattr": 10,
-    "listxattr": 11, "llistxattr": 12, "flistxattr": 13, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
-}  # fmt: skip
-
-
-def _declare_unsupported(name: str, number: int) -> None:
-    def unsupported(task: Task) -> int:
-        raise LinuxError(errno.EOPNOTSUPP)
-
-    syscall(number, name)(unsupported)
-
-
-for _name, _number in _XATTR_CALLS.items():
-    _declare_unsupported(_name, _number)
+refuse(
+    errno.EOPNOTSUPP,
+    [f"{which}{call}" for call in ("setxattr", "getxattr", "listxattr", "removexattr") for which in ("", "l", "f")],
+)
 
 
 def _checked(flags: int, known: int) -> int:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _POLLFD = struct.Struct("<ihh")
-_EPOLL_EVENT = struct.Struct("<IxxxxQ")  # padded on arm64; packed on x86-64 only
 _PAIR = struct.Struct("<QQ")
 _POLLPRI, _POLLRDNORM, _POLLWRNORM = 0x2, 0x40, 0x100
 # pselect6's three sets: what makes a descriptor count in each (select(2), "Correspondence between ...")
@@ -80,7 +79,7 @@ def _wait(task: Task, watched: Watched, ready: Callable[[], bool], duration: int
     task.kernel.wait(task, "a descriptor to become ready", ready, duration)
 
 
-@syscall(73)
+@syscall
 def sys_ppoll(task: Task, address: int, count: int, timeout: int, mask: int, mask_size: int) -> int:
     count = u32(count)
     if count > task.files.limit:
@@ -107,7 +106,7 @@ def _found(file: OpenFile | None, events: int) -> int:
     return POLLNVAL if file is None else _events(file) & (events | POLLERR | POLLHUP | POLLNVAL)
 
 
-@syscall(72)
+@syscall
 def sys_pselect6(task: Task, count: int, read: int, write: int, exceptional: int, timeout: int, mask: int) -> int:
     if s32(count) < 0:
         raise LinuxError(errno.EINVAL)
@@ -141,7 +140,7 @@ def _members(bits: bytes, count: int) -> list[int]:
     return [fd for fd in range(count) if value >> fd & 1]
 
 
-@syscall(20)
+@syscall
 def sys_epoll_create1(task: Task, flags: int) -> int:
     if u32(flags) & ~O_CLOEXEC:
         raise LinuxError(errno.EINVAL)
@@ -149,11 +148,12 @@ def sys_epoll_create1(task: Task, flags: int) -> int:
     return task.files.add(file, close_on_exec=bool(flags & O_CLOEXEC))
 
 
-@syscall(21)
+@syscall
 def sys_epoll_ctl(task: Task, epfd: int, operation: int, fd: int, event: int) -> int:
     events, data = 0, 0
     if s32(operation) != EPOLL_CTL_DEL:
-        events, data = _EPOLL_EVENT.unpack(task.memory.read(event, _EPOLL_EVENT.size))
+        layout = task.kernel.abi.epoll_event
+        events, data = layout.unpack(task.memory.read(event, layout.size))
     epoll, file = task.files.get(s32(epfd)), task.files.get(s32(fd))
     if not isinstance(epoll, EpollFile):
         raise LinuxError(errno.EINVAL)
@@ -161,13 +161,13 @@ def sys_epoll_ctl(task: Task, epfd: int, operation: int, fd: int, event: int) ->
     return 0
 
 
-@syscall(22)
+@syscall
 def sys_epoll_pwait(task: Task, epfd: int, events: int, most: int, timeout_ms: int, mask: int, mask_size: int) -> int:
     duration = None if s32(timeout_ms) < 0 else s32(timeout_ms) * 1_000_000
     return _epoll_wait(task, epfd, events, most, duration, (mask, mask_size))
 
 
-@syscall(441)
+@syscall
 def sys_epoll_pwait2(task: Task, epfd: int, events: int, most: int, timeout: int, mask: int, mask_size: int) -> int:
     duration = read_timespec(task, timeout) if timeout else None
     return _epoll_wait(task, epfd, events, most, duration, (mask, mask_size))
@@ -179,11 +179,12 @@ def _epoll_wait(
     epoll = task.files.get(s32(epfd))
     if not isinstance(epoll, EpollFile) or s32(most) <= 0:
         raise LinuxError(errno.EINVAL)
-    room = task.memory.writable(address, s32(most) * _EPOLL_EVENT.size) // _EPOLL_EVENT.size
+    layout = task.kernel.abi.epoll_event
+    room = task.memory.writable(address, s32(most) * layout.size) // layout.size
     if not room:
         raise LinuxError(errno.EFAULT)
     with _signal_mask(task, *mask):
         _wait(task, epoll.watched(), lambda: bool(epoll.poll()), duration)
     ready = epoll.take(room)
-    task.memory.write(address, b"".join(_EPOLL_EVENT.pack(events, data) for events, data in ready))
+    task.memory.write(address, b"".join(layout.pack(events, data) for events, data in ready))
     return len(ready)

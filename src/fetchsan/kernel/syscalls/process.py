@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
-from fetchsan.kernel.syscalls.names import syscall_name
-from fetchsan.kernel.syscalls.table import s32, syscall
+from fetchsan.kernel.syscalls.table import refuse, s32, syscall
 from fetchsan.kernel.task import Exited
 
 if TYPE_CHECKING:
@@ -21,36 +20,36 @@ _COMM_SIZE = 16
 _PERSONALITY_QUERY = 0xFFFF_FFFF
 
 
-@syscall(93)
+@syscall
 def sys_exit(task: Task, status: int) -> int:
     # The only thread so far; with several, clear_child_tid is written and woken here.
     task.kernel.end(Exited(status & 0xFF))
     return 0
 
 
-@syscall(94)
+@syscall
 def sys_exit_group(task: Task, status: int) -> int:
     task.kernel.end(Exited(status & 0xFF))
     return 0
 
 
-@syscall(260)
+@syscall
 def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int) -> int:
     raise LinuxError(errno.ECHILD)
 
 
-@syscall(95)
+@syscall
 def sys_waitid(task: Task, kind: int, pid: int, info: int, options: int, usage: int) -> int:
     raise LinuxError(errno.ECHILD)
 
 
-@syscall(96)
+@syscall
 def sys_set_tid_address(task: Task, address: int) -> int:
     task.clear_child_tid = address
     return task.tid
 
 
-@syscall(99)
+@syscall
 def sys_set_robust_list(task: Task, head: int, size: int) -> int:
     if size != 24:
         raise LinuxError(errno.EINVAL)
@@ -58,7 +57,7 @@ def sys_set_robust_list(task: Task, head: int, size: int) -> int:
     return 0
 
 
-@syscall(100)
+@syscall
 def sys_get_robust_list(task: Task, tid: int, head: int, size: int) -> int:
     if s32(tid) not in (0, task.tid):
         raise LinuxError(errno.ESRCH)
@@ -67,7 +66,7 @@ def sys_get_robust_list(task: Task, tid: int, head: int, size: int) -> int:
     return 0
 
 
-@syscall(92)
+@syscall
 def sys_personality(task: Task, persona: int) -> int:
     old = task.process.personality
     if persona & 0xFFFF_FFFF != _PERSONALITY_QUERY:
@@ -147,7 +146,7 @@ _PRCTL: dict[int, Callable[[Task, int], int]] = {
 }
 
 
-@syscall(167)
+@syscall
 def sys_prctl(task: Task, option: int, argument: int) -> int:
     handler = _PRCTL.get(option & 0xFFFF_FFFF)
     if handler is None:
@@ -155,53 +154,22 @@ def sys_prctl(task: Task, option: int, argument: int) -> int:
     return handler(task, argument)
 
 
-@syscall(277)
+@syscall
 def sys_seccomp(task: Task, operation: int, flags: int, arguments: int) -> int:
     raise LinuxError(errno.EINVAL)  # as a kernel without CONFIG_SECCOMP_FILTER answers
 
 
 # What needs privileges that the guest's user has not, by errno (each call's man page, "ERRORS").
-REFUSED: dict[int, tuple[int, ...]] = {
+REFUSED: dict[int, tuple[str, ...]] = {
     errno.EPERM: (
-        58,  # vhangup
-        60,  # quotactl
-        89,  # acct
-        97,  # unshare
-        104,  # kexec_load
-        105,  # init_module
-        106,  # delete_module
-        112,  # clock_settime
-        116,  # syslog
-        117,  # ptrace
-        142,  # reboot
-        161,  # sethostname
-        162,  # setdomainname
-        170,  # settimeofday
-        224,  # swapon
-        225,  # swapoff
-        262,  # fanotify_init
-        265,  # open_by_handle_at
-        268,  # setns
-        270,  # process_vm_readv
-        271,  # process_vm_writev
-        272,  # kcmp
-        273,  # finit_module
-        280,  # bpf
-        282,  # userfaultfd
-        294,  # kexec_file_load
-        425,  # io_uring_setup: as under kernel.io_uring_disabled=2
+        "vhangup", "quotactl", "acct", "unshare", "kexec_load", "init_module", "delete_module", "clock_settime", "syslog",
+        "ptrace", "reboot", "sethostname", "setdomainname", "settimeofday", "swapon", "swapoff", "fanotify_init",
+        "open_by_handle_at", "setns", "process_vm_readv", "process_vm_writev", "kcmp", "finit_module", "bpf",
+        "userfaultfd", "kexec_file_load", "iopl", "ioperm",
+        "io_uring_setup",  # as under kernel.io_uring_disabled=2
     ),
-    errno.EACCES: (241,),  # perf_event_open
-}
+    errno.EACCES: ("perf_event_open",),
+}  # fmt: skip
 
-
-def _declare_refused(number: int, error: int) -> None:
-    def refused(task: Task) -> int:
-        raise LinuxError(error)
-
-    syscall(number, syscall_name(number))(refused)
-
-
-for _error, _numbers in REFUSED.items():
-    for _number in _numbers:
-        _declare_refused(_number, _error)
+for _error, _names in REFUSED.items():
+    refuse(_error, _names)

@@ -20,7 +20,7 @@ _MAX = 33_554_431  # what one call gives at most (getrandom(2))
 _CHUNK = 1 << 16
 
 
-@syscall(278)
+@syscall
 def sys_getrandom(task: Task, address: int, count: int, flags: int) -> int:
     if flags & ~_FLAGS or flags & _BOTH_SOURCES == _BOTH_SOURCES:
         raise LinuxError(errno.EINVAL)

@@ -28,7 +28,7 @@ _SYNC_CORE = 32
 _SUPPORTED = sum(_REGISTER) | sum(_BARRIERS)
 
 
-@syscall(283)
+@syscall
 def sys_membarrier(task: Task, command: int, flags: int, cpu: int) -> int:
     number = s32(command)
     process = task.process
@@ -49,12 +49,12 @@ def sys_membarrier(task: Task, command: int, flags: int, cpu: int) -> int:
     return 0
 
 
-@syscall(124)
+@syscall
 def sys_sched_yield(task: Task) -> int:
     return 0
 
 
-@syscall(168)
+@syscall
 def sys_getcpu(task: Task, cpu: int, node: int) -> int:
     for address, value in ((cpu, task.pe.index), (node, 0)):
         if address:
@@ -62,7 +62,7 @@ def sys_getcpu(task: Task, cpu: int, node: int) -> int:
     return 0
 
 
-@syscall(123)
+@syscall
 def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int) -> int:
     _require_thread(task, pid)
     if size % 8 or size * 8 < task.kernel.cpu_count:
@@ -71,7 +71,7 @@ def sys_sched_getaffinity(task: Task, pid: int, size: int, address: int) -> int:
     return 8
 
 
-@syscall(122)
+@syscall
 def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int) -> int:
     _require_thread(task, pid)
     mask = int.from_bytes(task.memory.read(address, min(size, 8)), "little")
@@ -80,13 +80,13 @@ def sys_sched_setaffinity(task: Task, pid: int, size: int, address: int) -> int:
     return 0
 
 
-@syscall(120)
+@syscall
 def sys_sched_getscheduler(task: Task, pid: int) -> int:
     _require_thread(task, pid)
     return _SCHED_OTHER
 
 
-@syscall(119)
+@syscall
 def sys_sched_setscheduler(task: Task, pid: int, policy: int, param: int) -> int:
     _require_thread(task, pid)
     number = s32(policy) & ~_RESET_ON_FORK
@@ -98,14 +98,14 @@ def sys_sched_setscheduler(task: Task, pid: int, policy: int, param: int) -> int
     return 0
 
 
-@syscall(121)
+@syscall
 def sys_sched_getparam(task: Task, pid: int, param: int) -> int:
     _require_thread(task, pid)
     task.memory.write(param, bytes(4))
     return 0
 
 
-@syscall(118)
+@syscall
 def sys_sched_setparam(task: Task, pid: int, param: int) -> int:
     _require_thread(task, pid)
     if task.memory.read_u32(param):
@@ -113,17 +113,17 @@ def sys_sched_setparam(task: Task, pid: int, param: int) -> int:
     return 0
 
 
-@syscall(125)
+@syscall
 def sys_sched_get_priority_max(task: Task, policy: int) -> int:
     return _priorities(policy)[1]
 
 
-@syscall(126)
+@syscall
 def sys_sched_get_priority_min(task: Task, policy: int) -> int:
     return _priorities(policy)[0]
 
 
-@syscall(127)
+@syscall
 def sys_sched_rr_get_interval(task: Task, pid: int, address: int) -> int:
     _require_thread(task, pid)
     task.memory.write(address, timespec(4_000_000))

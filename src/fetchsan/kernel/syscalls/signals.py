@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _BLOCK, _UNBLOCK, _SETMASK = 0, 1, 2
-_MINIMUM_STACK = 5120  # MINSIGSTKSZ of arm64
 
 
-@syscall(134)
+@syscall
 def sys_rt_sigaction(task: Task, signal: int, new: int, old: int, size: int) -> int:
     if size != 8:
         raise LinuxError(errno.EINVAL)
@@ -53,7 +52,7 @@ def sys_rt_sigaction(task: Task, signal: int, new: int, old: int, size: int) -> 
     return 0
 
 
-@syscall(135)
+@syscall
 def sys_rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int) -> int:
     previous = task.signal_mask
     if size != 8:
@@ -69,7 +68,7 @@ def sys_rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int) -> i
     return 0
 
 
-@syscall(136)
+@syscall
 def sys_rt_sigpending(task: Task, address: int, size: int) -> int:
     if size > 8:
         raise LinuxError(errno.EINVAL)
@@ -78,7 +77,7 @@ def sys_rt_sigpending(task: Task, address: int, size: int) -> int:
     return 0
 
 
-@syscall(133)
+@syscall
 def sys_rt_sigsuspend(task: Task, address: int, size: int) -> int:
     wanted = read_sigset(task, address, size)
     task.restored_mask, task.signal_mask = task.signal_mask, wanted & ~UNBLOCKABLE
@@ -86,7 +85,7 @@ def sys_rt_sigsuspend(task: Task, address: int, size: int) -> int:
     return 0
 
 
-@syscall(137)
+@syscall
 def sys_rt_sigtimedwait(task: Task, address: int, info: int, timeout: int, size: int) -> int:
     wanted = read_sigset(task, address, size) & ~UNBLOCKABLE
     duration = read_timespec(task, timeout) if timeout else None
@@ -103,12 +102,12 @@ def sys_rt_sigtimedwait(task: Task, address: int, info: int, timeout: int, size:
     return taken.signal
 
 
-@syscall(139)
+@syscall
 def sys_rt_sigreturn(task: Task) -> int:
     return return_from_signal(task)
 
 
-@syscall(132)
+@syscall
 def sys_sigaltstack(task: Task, new: int, old: int) -> int:
     pointer = task.pe.get("sp")
     current = task.alternate_stack
@@ -122,7 +121,7 @@ def sys_sigaltstack(task: Task, new: int, old: int) -> int:
             raise LinuxError(errno.EINVAL)
         if mode & AlternateStack.DISABLE:
             replacement = AlternateStack()
-        elif size < _MINIMUM_STACK:
+        elif size < task.kernel.abi.least_alternate_stack:
             raise LinuxError(errno.ENOMEM)
         else:
             replacement = AlternateStack(base, mode & AlternateStack.AUTODISARM, size)
@@ -133,7 +132,7 @@ def sys_sigaltstack(task: Task, new: int, old: int) -> int:
     return 0
 
 
-@syscall(129)
+@syscall
 def sys_kill(task: Task, pid: int, signal: int) -> int:
     target = s32(pid)
     if target == PARENT_PID:
@@ -143,12 +142,12 @@ def sys_kill(task: Task, pid: int, signal: int) -> int:
     return _send(task, task, signal, SignalCode.SI_USER, to_process=True)
 
 
-@syscall(130)
+@syscall
 def sys_tkill(task: Task, tid: int, signal: int) -> int:
     return _send(task, _thread(task, tid), signal, SignalCode.SI_TKILL, to_process=False)
 
 
-@syscall(131)
+@syscall
 def sys_tgkill(task: Task, pid: int, tid: int, signal: int) -> int:
     if s32(pid) <= 0 or s32(tid) <= 0:
         raise LinuxError(errno.EINVAL)
@@ -157,14 +156,14 @@ def sys_tgkill(task: Task, pid: int, tid: int, signal: int) -> int:
     return _send(task, _thread(task, tid), signal, SignalCode.SI_TKILL, to_process=False)
 
 
-@syscall(138)
+@syscall
 def sys_rt_sigqueueinfo(task: Task, pid: int, signal: int, info: int) -> int:
     if s32(pid) != task.pid:
         raise LinuxError(errno.ESRCH)
     return _queue(task, task, signal, info, to_process=True)
 
 
-@syscall(240)
+@syscall
 def sys_rt_tgsigqueueinfo(task: Task, pid: int, tid: int, signal: int, info: int) -> int:
     if s32(pid) != task.pid:
         raise LinuxError(errno.ESRCH)

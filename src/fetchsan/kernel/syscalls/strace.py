@@ -112,7 +112,7 @@ _MAP = _flags(
         0x10_0000: "MAP_FIXED_NOREPLACE",
     },
 )
-# arm64's own values of O_DIRECTORY, O_NOFOLLOW, O_DIRECT and O_LARGEFILE (arch/arm64/include/uapi/asm/fcntl.h).
+# The VFS's values, which are arm64's.
 _OPEN_BITS = _flags(
     "",
     {
@@ -133,8 +133,9 @@ _OPEN_BITS = _flags(
 
 
 def _open(task: Task, arguments: list[int], index: int) -> str:
-    access = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")[arguments[index] & 3]
-    bits = _OPEN_BITS(task, [arguments[index] & ~3], 0)
+    flags = task.kernel.abi.open_flags.to_vfs(arguments[index])
+    access = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")[flags & 3]
+    bits = _OPEN_BITS(task, [flags & ~3], 0)
     return f"{access}|{bits}" if bits else access
 
 

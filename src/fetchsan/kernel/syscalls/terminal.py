@@ -29,7 +29,7 @@ _STRUCTURES: dict[int, tuple[int, bool, bool]] = {
 }
 
 
-@syscall(29)
+@syscall
 def sys_ioctl(task: Task, fd: int, request: int, argument: int) -> int:
     file = task.files.get(s32(fd))
     if file.flags & O_PATH:

@@ -57,13 +57,13 @@ def _clock(task: Task, clock_id: int) -> Callable[[Clock], int]:
     return _CLOCKS[number]
 
 
-@syscall(113)
+@syscall
 def sys_clock_gettime(task: Task, clock_id: int, address: int) -> int:
     task.memory.write(address, timespec(_clock(task, clock_id)(task.kernel.clock)))
     return 0
 
 
-@syscall(114)
+@syscall
 def sys_clock_getres(task: Task, clock_id: int, address: int) -> int:
     _clock(task, clock_id)
     if address:
@@ -71,7 +71,7 @@ def sys_clock_getres(task: Task, clock_id: int, address: int) -> int:
     return 0
 
 
-@syscall(169)
+@syscall
 def sys_gettimeofday(task: Task, tv: int, tz: int) -> int:
     if tv:
         task.memory.write(tv, timeval(task.kernel.clock.realtime_ns()))
@@ -80,7 +80,7 @@ def sys_gettimeofday(task: Task, tv: int, tz: int) -> int:
     return 0
 
 
-@syscall(153)
+@syscall
 def sys_times(task: Task, address: int) -> int:
     ticks = task.kernel.clock.cpu_ns() * _TICKS_PER_SECOND // NANOSECONDS
     if address:
@@ -88,7 +88,7 @@ def sys_times(task: Task, address: int) -> int:
     return task.kernel.clock.monotonic_ns() * _TICKS_PER_SECOND // NANOSECONDS
 
 
-@syscall(165)
+@syscall
 def sys_getrusage(task: Task, who: int, address: int) -> int:
     usage = {0: True, 1: True, -1: False}.get(s32(who))  # SELF, THREAD; CHILDREN used nothing
     if usage is None:
@@ -98,12 +98,12 @@ def sys_getrusage(task: Task, who: int, address: int) -> int:
     return 0
 
 
-@syscall(101)
+@syscall
 def sys_nanosleep(task: Task, request: int, remaining: int) -> int:
     return _sleep(task, read_timespec(task, request), remaining)
 
 
-@syscall(115)
+@syscall
 def sys_clock_nanosleep(task: Task, clock_id: int, flags: int, request: int, remaining: int) -> int:
     read_clock = _clock(task, clock_id)
     if s32(clock_id) == _THREAD_CPUTIME:
@@ -126,14 +126,14 @@ def _sleep(task: Task, duration: int, remaining: int) -> int:
     return 0
 
 
-@syscall(102)
+@syscall
 def sys_getitimer(task: Task, which: int, address: int) -> int:
     interval, left = task.process.timers.setting(_itimer(which))
     task.memory.write(address, timeval(interval) + timeval(left))
     return 0
 
 
-@syscall(103)
+@syscall
 def sys_setitimer(task: Task, which: int, new: int, old: int) -> int:
     name = _itimer(which)
     timers = task.process.timers
@@ -154,7 +154,7 @@ def _itimer(which: int) -> str:
     return f"itimer{number}"
 
 
-@syscall(107)
+@syscall
 def sys_timer_create(task: Task, clock_id: int, event: int, result: int) -> int:
     _clock(task, clock_id)
     timers = task.process.timers
@@ -173,7 +173,7 @@ def sys_timer_create(task: Task, clock_id: int, event: int, result: int) -> int:
     return 0
 
 
-@syscall(108)
+@syscall
 def sys_timer_gettime(task: Task, timer: int, address: int) -> int:
     name = posix_name(timer)
     task.process.timers.get(name)
@@ -182,13 +182,13 @@ def sys_timer_gettime(task: Task, timer: int, address: int) -> int:
     return 0
 
 
-@syscall(109)
+@syscall
 def sys_timer_getoverrun(task: Task, timer: int) -> int:
     task.process.timers.get(posix_name(timer))
     return 0  # time moves only between calls, so no expiry is ever missed
 
 
-@syscall(110)
+@syscall
 def sys_timer_settime(task: Task, timer: int, flags: int, new: int, old: int) -> int:
     name = posix_name(timer)
     timers = task.process.timers
@@ -203,7 +203,7 @@ def sys_timer_settime(task: Task, timer: int, flags: int, new: int, old: int) ->
     return 0
 
 
-@syscall(111)
+@syscall
 def sys_timer_delete(task: Task, timer: int) -> int:
     task.process.timers.delete(posix_name(timer))
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The numbers of the Linux file ABI, as the arm64 port has them (O_DIRECTORY and its neighbours differ from x86-64's).
+"""The numbers of the Linux file ABI, as arm64 has them (`kernel/abi/open_flags.py` translates x86-64's).
 
 The host's own `os.O_*` may differ, so nothing here is taken from it: a guest's flags never reach the host as they are.
 """

@@ -48,6 +48,8 @@ class ProcessView(Protocol):
     def thread_ids(self) -> Sequence[int]: ...
     def memory_usage(self) -> tuple[int, int]:
         """Bytes mapped, bytes resident."""
+    def descriptor_flags(self, fd: int) -> int:
+        """O_* as the program has them."""
     def cpu_ns(self) -> int: ...
     def start_ns(self) -> int:
         """When it began, in nanoseconds since boot."""
@@ -190,7 +192,7 @@ def _descriptor_link(file_system: SyntheticFileSystem, key: object, view: Proces
 def _descriptor_info(file_system: SyntheticFileSystem, key: object, view: ProcessView, fd: int) -> Inode:
     def text() -> bytes:
         file = view.files.get(fd)
-        return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t1\nino:\t%d\n" % (file.offset, file.flags, file.inode.ino)
+        return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t1\nino:\t%d\n" % (file.offset, view.descriptor_flags(fd), file.inode.ino)
 
     return _OwnFile(file_system, key, text, 0o400)
 

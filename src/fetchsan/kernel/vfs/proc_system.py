@@ -6,7 +6,8 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from fetchsan.kernel.vfs.inode import Inode
 from fetchsan.kernel.vfs.synthetic import SyntheticDirectory, SyntheticFileSystem, TextFile
@@ -16,14 +17,17 @@ __all__ = ["SystemFacts", "system_files", "system_tree"]
 
 @dataclass(frozen=True, slots=True)
 class SystemFacts:
-    """What the files tell. `memory` gives (total, free) bytes; `uptime_ns` the time since boot."""
+    """What the files tell. `memory` gives (total, free) bytes; `uptime_ns` the time since boot.
+
+    `cpuinfo` gives the text of one processor, `identification` the files of its identification registers.
+    """
 
     memory: Callable[[], tuple[int, int]]
     uptime_ns: Callable[[], int]
     random: random.Random
+    cpuinfo: Callable[[int], str] = lambda number: f"processor\t: {number}\n\n"
+    identification: Mapping[str, str] = field(default_factory=dict)
     processors: int = 1
-    midr: int = 0x410F_D083  # the MIDR_EL1 of the CPU profile; a Cortex-A72 r0p3 by default
-    features: str = "fp asimd"
     hostname: str = "fetchsan"
     release: str = "6.1.0-fetchsan"
     version: str = "#1 SMP PREEMPT"
@@ -39,7 +43,7 @@ def system_files(
     boot_id = _uuid(facts.random)
     tree: Tree = {
         "cmdline": lambda: "console=ttyAMA0\n",
-        "cpuinfo": lambda: _cpuinfo(facts),
+        "cpuinfo": lambda: "".join(map(facts.cpuinfo, range(facts.processors))),
         "filesystems": lambda: "".join(f"nodev\t{name}\n" for name in ("proc", "sysfs", "tmpfs", "devtmpfs")) + "\text4\n",
         "loadavg": lambda: "0.00 0.00 0.00 1/1 1\n",
         "meminfo": lambda: _meminfo(facts),
@@ -85,10 +89,9 @@ def system_tree(file_system: SyntheticFileSystem, facts: SystemFacts) -> Synthet
     def cpus() -> str:
         return "0\n" if facts.processors == 1 else f"0-{facts.processors - 1}\n"
 
-    per_cpu: dict[str, Tree] = {
-        f"cpu{number}": {"regs": {"identification": {"midr_el1": lambda: f"{facts.midr:#018x}\n"}}}
-        for number in range(facts.processors)
-    }
+    registers: Tree = {name: partial(str, text) for name, text in facts.identification.items()}
+    identified: Tree = {"regs": {"identification": registers}} if registers else {}
+    per_cpu: dict[str, Tree] = {f"cpu{number}": identified for number in range(facts.processors)}
     tree: Tree = {
         "devices": {"system": {"cpu": {"online": cpus, "possible": cpus, "present": cpus, **per_cpu}}},
         "kernel": {"mm": {"transparent_hugepage": {"enabled": lambda: "always madvise [never]\n"}}},
@@ -117,16 +120,6 @@ def _uuid(source: random.Random) -> uuid.UUID:
 
 def _seconds(facts: SystemFacts) -> str:
     return f"{facts.uptime_ns() / 1e9:.2f}"
-
-
-def _cpuinfo(facts: SystemFacts) -> str:
-    """The arm64 format; the fields of MIDR_EL1 as its register description has them."""
-    one = (
-        f"BogoMIPS\t: 100.00\nFeatures\t: {facts.features}\nCPU implementer\t: {facts.midr >> 24 & 0xFF:#04x}\n"
-        f"CPU architecture: 8\nCPU variant\t: {facts.midr >> 20 & 0xF:#x}\nCPU part\t: {facts.midr >> 4 & 0xFFF:#05x}\n"
-        f"CPU revision\t: {facts.midr & 0xF}\n\n"
-    )
-    return "".join(f"processor\t: {number}\n{one}" for number in range(facts.processors))
 
 
 def _meminfo(facts: SystemFacts) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The name of every system call of the Linux arm64 ABI, so that one we lack can be named to the person who met it.
+"""How arm64 passes system calls, and the number of every call; one that we lack is named to whoever met it.
 
 Source: the kernel's `include/uapi/asm-generic/unistd.h` as arm64 uses it (the 32-bit-only `*_time64` calls 403 to 423
 are absent there).
@@ -7,9 +7,10 @@ are absent there).
 
 from __future__ import annotations
 
-__all__ = ["syscall_name"]
+from fetchsan.kernel.abi.calling import SINCE_5_1, Calling, call_names
 
-# First number of each unbroken run, and the names from there on.
+__all__ = ["CALLING"]
+
 _RUNS: tuple[tuple[int, str], ...] = (
     (
         0,
@@ -53,23 +54,7 @@ _RUNS: tuple[tuple[int, str], ...] = (
         rseq kexec_file_load
         """,
     ),
-    (
-        424,
-        """
-        pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree move_mount fsopen
-        fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2
-        process_madvise epoll_pwait2 mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule
-        landlock_restrict_self memfd_secret process_mrelease futex_waitv set_mempolicy_home_node
-        cachestat fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount
-        lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat listxattrat
-        removexattrat open_tree_attr file_getattr file_setattr
-        """,
-    ),
+    SINCE_5_1,
 )
 
-_NAMES: dict[int, str] = {first + index: name for first, names in _RUNS for index, name in enumerate(names.split())}
-
-
-def syscall_name(number: int) -> str:
-    """`openat` for 56; `#9999` for a number that the ABI does not have."""
-    return _NAMES.get(number, f"#{number}")
+CALLING = Calling("x8", ("x0", "x1", "x2", "x3", "x4", "x5"), "x0", 4, call_names(_RUNS))

@@ -15,7 +15,7 @@ from fetchsan.machine.hardware import Origin
 from fetchsan.machine.memory import FRAME_SIZE
 
 if TYPE_CHECKING:
-    from fetchsan.kernel.mmu.address_space import AddressSpace
+    from fetchsan.kernel.mmu.linux_space import LinuxSpace
     from fetchsan.kernel.mmu.user_memory import UserMemory
 
 __all__ = ["map_vdso"]
@@ -26,7 +26,7 @@ _SIGRETURN = (_NOP, 0xD280_1168, 0xD400_0001)  # nop; mov x8, #139; svc #0
 _ENTRY = 4
 
 
-def map_vdso(space: AddressSpace, memory: UserMemory, pe: int) -> int:
+def map_vdso(space: LinuxSpace, memory: UserMemory, pe: int) -> int:
     """Map the page; returns the address of the signal trampoline."""
     address = space.map_anon(0, FRAME_SIZE, 0, PERM_READ | PERM_WRITE, name="[vdso]")
     memory.origin = Origin(None, "vDSO")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from fetchsan.kernel.abi.abi import BadFrame
+
 __all__ = [
     "FRAME_RECORD",
     "FRAME_SIZE",
     "GENERAL_REGISTERS",
     "VECTOR_REGISTERS",
-    "BadFrame",
     "MachineContext",
     "decode_frame",
     "encode_frame",
@@ -35,10 +36,6 @@ _REGISTERS = struct.Struct("<Q31QQQQ")
 _RECORD = struct.Struct("<II")
 _FPSIMD_MAGIC, _FPSIMD_SIZE = 0x46508001, 528
 _ESR_MAGIC, _ESR_SIZE = 0x45535201, 16
-
-
-class BadFrame(Exception):
-    """rt_sigreturn was given something that is no signal frame; Linux answers with SIGSEGV."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from fetchsan.arch.aarch64.cpus import get_cpu
-from fetchsan.kernel.emulation import emulate_register_read
+from fetchsan.kernel.abi.aarch64_emulation import emulate_register_read
 
 A72 = get_cpu("cortex-a72")
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetchsan.kernel.signal_frame import FRAME_SIZE, BadFrame, MachineContext, decode_frame, encode_frame
+from fetchsan.kernel.abi.aarch64_frame import FRAME_SIZE, MachineContext, decode_frame, encode_frame
+from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.signals import AlternateStack, SignalInfo
 from fetchsan.machine.traps import CPUException
 
