@@ -102,6 +102,7 @@ class MemoryFile:
         self.content = bytearray(content)
         self.ino = ino
         self.broken = False
+        self.broken_writes = 0
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -124,8 +125,8 @@ class MemoryFile:
         return bytes(self.content[offset : offset + size])
 
     def write_at(self, offset: int, data: bytes) -> int:
-        if self.broken:
-            raise LinuxError(5)
+        if self.broken or self.broken_writes:
+            raise LinuxError(self.broken_writes or 5)
         self.content[offset : offset + len(data)] = data
         return len(data)
 

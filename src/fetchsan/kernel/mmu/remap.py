@@ -7,6 +7,7 @@ import contextlib
 import errno
 
 from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.lock import populate
 from fetchsan.kernel.mmu.mman import Mremap
@@ -14,6 +15,7 @@ from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unhook
 from fetchsan.kernel.mmu.sync import before_executable_ptes
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCKED, PERM_EXEC, Vma
+from fetchsan.machine.memory import OutOfMemoryError
 
 __all__ = ["mremap"]
 
@@ -96,6 +98,16 @@ def _place(space: LinuxSpace, vma: Vma, address: int, size: int, flags: int, tar
     return start
 
 
+def _make_tables(space: LinuxSpace, address: int, size: int, to: int) -> None:
+    """Make what moving the leaves of a range will need, so that the move itself cannot run out of memory."""
+    there = CollectLeaves(space)
+    operate_range(there, address, size)
+    for virtual, _ in there.found:
+        for page in (virtual, virtual - address + to):
+            if space.tables.cached_leaf_table(page) is None:
+                space.tables.entry_at(page)
+
+
 def _move(
     space: LinuxSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
 ) -> int:
@@ -103,6 +115,11 @@ def _move(
         space.evacuate(address + new_size, address + old_size)
         old_size = new_size
     start = _place(space, vma, address, new_size, flags, target)
+    try:
+        _make_tables(space, address, old_size, start)
+    except OutOfMemoryError:
+        space.evacuate(start, start + new_size)
+        raise
     taken = Unhook(space)
     operate_range(taken, address, old_size)
     for virtual, entry in taken.taken:
