@@ -27,11 +27,17 @@ def mremap(space: LinuxSpace, address: int, old_length: int, new_length: int, fl
     _check_flags(address, old_size, new_size, flags)
     if address > limit or old_size > limit - address or new_size > limit:
         raise LinuxError(errno.EINVAL)
-    if flags & Mremap.FIXED:
+    if flags & (Mremap.FIXED | Mremap.DONTUNMAP):
         overlaps = target < address + old_size and address < target + new_size
         if target % PAGE_SIZE or target + new_size > limit or overlaps:
             raise LinuxError(errno.EINVAL)
+    if space.vmas.find(address) is None:
+        raise LinuxError(errno.EFAULT)
+    if flags & Mremap.FIXED:
         space.evacuate(target, target + new_size)
+    if new_size < old_size:
+        space.evacuate(address + new_size, address + old_size)  # whatever is mapped there
+        old_size = new_size
     vma = space.vmas.find(address)
     if vma is None or address + old_size > vma.end:
         raise LinuxError(errno.EFAULT)
@@ -54,9 +60,7 @@ def _resize(
         return _place(space, vma, address, new_size, flags, target)
     if flags & (Mremap.FIXED | Mremap.DONTUNMAP):
         return _move(space, vma, address, old_size, new_size, flags, target)
-    if new_size <= old_size:
-        if new_size < old_size:
-            space.evacuate(address + new_size, address + old_size)
+    if new_size == old_size:
         return address
     if address + old_size == vma.end and _grow(space, vma, new_size - old_size):
         return address
@@ -111,9 +115,6 @@ def _make_tables(space: LinuxSpace, address: int, size: int, to: int) -> None:
 def _move(
     space: LinuxSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
 ) -> int:
-    if new_size < old_size:
-        space.evacuate(address + new_size, address + old_size)
-        old_size = new_size
     start = _place(space, vma, address, new_size, flags, target)
     try:
         _make_tables(space, address, old_size, start)

@@ -116,6 +116,10 @@ def read_segments(task: Task, address: int, count: int) -> Segments:
 
 def read_into(task: Task, file: OpenFile, segments: Segments, offset: int | None = None) -> int:
     """read(2) and its kin, into as much of `segments` as can be stored to; what came before an error counts."""
+    if isinstance(file, RegularFile) and (file.offset if offset is None else offset) >= file.end():
+        limit = task.space.layout.limit
+        if all(address + size <= limit for address, size in segments):
+            return 0  # nothing is stored: what could not be does not matter
     segments, total = _accessible(segments, task.memory.writable)
     done = 0
     while True:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .sides import Both, Emulated, Native, build, make_files, reason_to_skip
+from .sides import Both, Emulated, Machine, Native, build, make_files, reason_to_skip
 
 
 @pytest.fixture(scope="session")
@@ -16,16 +16,26 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reason = reason_to_skip()
     if reason is not None:
         pytest.skip(reason)
-    compiler = shutil.which("gcc")
-    assert compiler is not None
-    return build(tmp_path_factory.mktemp("driver"), compiler)
+    return build(tmp_path_factory.mktemp("driver"), "gcc")
 
 
-@pytest.fixture
-def both(driver: Path, tmp_path: Path) -> Iterator[Both]:
-    """Linux, and our kernel in this process."""
+@pytest.fixture(scope="session")
+def guest_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """driver.c for our machine."""
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    return build(tmp_path_factory.mktemp("driver"), "aarch64-linux-gnu-gcc")
+
+
+@pytest.fixture(params=["kernel", pytest.param("machine", marks=pytest.mark.slow)])
+def both(request: pytest.FixtureRequest, driver: Path, tmp_path: Path) -> Iterator[Both]:
+    """Linux beside our kernel: alone in this process, or all of FetchSan running the same program."""
     for name in ("native", "ours"):
         make_files(tmp_path / name)
-    both = Both(Native([str(driver)], tmp_path / "native"), Emulated(tmp_path / "ours"))
+    native = Native([str(driver)], tmp_path / "native")
+    if request.param == "kernel":
+        both = Both(native, Emulated(tmp_path / "ours"))
+    else:
+        both = Both(native, Machine(request.getfixturevalue("guest_driver"), tmp_path / "ours"))
     yield both
     both.close()

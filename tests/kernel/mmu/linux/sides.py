@@ -24,7 +24,7 @@ from syscalls.guest import Guest
 from fetchsan.kernel.errors import GuestFault
 
 __all__ = [
-    "ARENA", "ARENA_SIZE", "FILES", "PAGE", "RET_AT", "Area", "Away", "Both", "Emulated", "Native", "Side", "build",
+    "ARENA", "ARENA_SIZE", "FILES", "PAGE", "RET_AT", "Area", "Away", "Both", "Emulated", "Machine", "Native", "Side", "build",
     "make_files", "reason_to_skip",
 ]  # fmt: skip
 
@@ -153,6 +153,13 @@ class Native:
         self.process.stdin.close()
         assert self.process.wait(TIMEOUT) == 0
         self.process.stdout.close()
+
+
+class Machine(Native):
+    """The same program under `fetchsan run`."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        super().__init__([sys.executable, "-m", "fetchsan", "run", str(program)], directory)
 
 
 class Emulated:
@@ -288,8 +295,8 @@ class Both:
         return self._agreed(self._each(lambda side, own: counted(side, own[0]), low), "maps")
 
     def one_area(self, start: int, end: int) -> bool:
-        """Whether [start, end) lies in a single area, and in the same, on every side."""
-        return all(len(side.maps(start, end)) == 1 for side in self.sides)
+        """Whether [start, end) lies in a single area on every side."""
+        return all([(a.start, a.end) for a in side.maps(start, end)] == [(start, end)] for side in self.sides)
 
     def close(self) -> None:
         for side in self.sides:
@@ -302,7 +309,7 @@ class Both:
         )
 
     def _agreed(self, results: tuple[Any, ...], step: str) -> Any:
-        self.history.append(f"{step} -> {results[0]}")
+        self.history.append(f"{step} -> {results[0]}"[:200])
         if any(result != results[0] for result in results):
             said = "\n".join(f"  {type(side).__name__}: {result}" for side, result in zip(self.sides, results, strict=True))
             raise AssertionError(f"{step}:\n{said}\nafter\n  " + "\n  ".join(self.history[:-1]))
