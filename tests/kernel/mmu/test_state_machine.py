@@ -159,7 +159,6 @@ class Lives(RuleBasedStateMachine):
             mremap(self.world.space, self.at(source), PAGE, PAGE, 3, self.at(to))
         except LinuxError:
             assert source not in self.model
-            self.model.pop(to, None)  # Linux has unmapped the target by then
             return
         self.model[to] = self.model.pop(source)
 

@@ -13,7 +13,7 @@ from fetchsan.kernel.mmu.mappable import SharedMemory
 from fetchsan.kernel.mmu.mman import Madvise, Msync
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unpopulate
-from fetchsan.kernel.mmu.vma import MMAP_LOCKED, PERM_WRITE, FileVma, Vma
+from fetchsan.kernel.mmu.vma import MMAP_LOCKED, PERM_READ, PERM_WRITE, FileVma, Vma
 
 __all__ = ["madvise", "mincore", "msync"]
 
@@ -77,7 +77,7 @@ def _populate(write: bool) -> _Advice:
     def populate(space: LinuxSpace, vma: Vma, start: int, end: int) -> None:
         if end - start > space.hardware.memory.size:
             raise LinuxError(errno.ENOMEM)
-        if not vma.perm or (write and not vma.perm & PERM_WRITE):
+        if not vma.perm & (PERM_WRITE if write else PERM_READ):
             raise LinuxError(errno.EINVAL)
         if isinstance(vma, FileVma) and vma.file_offset(end) > page_up(vma.inode.size):
             raise LinuxError(errno.EFAULT)

@@ -18,8 +18,8 @@ MAYMOVE, REFIXED, DONTUNMAP = Mremap.MAYMOVE, Mremap.FIXED, Mremap.DONTUNMAP
 RW, RO, WO, ODD, DIRECTORY, PATH, CLOSED = 100, 101, 102, 103, 104, 105, 106
 O_PATH = 0o10000000
 TOP = (1 << 64) - PAGE
-PLAIN, NONE, READ_ONLY, HOLE, PRIVATE_FILE, SHARED_FILE, SHARED_RO, SHARED_ANON, FREE = (
-    ARENA + page * PAGE for page in (0, 4, 5, 7, 8, 12, 16, 20, 24)
+PLAIN, NONE, READ_ONLY, HOLE, PRIVATE_FILE, SHARED_FILE, SHARED_RO, SHARED_ANON, FREE, WRITE_ONLY = (
+    ARENA + page * PAGE for page in (0, 4, 5, 7, 8, 12, 16, 20, 24, 31)
 )
 _WHOLE = 24 * PAGE
 
@@ -38,6 +38,7 @@ def furnish(both: Both) -> None:
         (SHARED_FILE, 4, R | W, SHARED, RW),
         (SHARED_RO, 4, R, SHARED, RO),
         (SHARED_ANON, 4, R | W, SHARED | ANON, -1),
+        (WRITE_ONLY, 1, W, PRIVATE | ANON, -1),
     ):
         assert both.call("mmap", start, pages * PAGE, prot, flags | FIXED, fd, 0) == start
     both.store(PLAIN, 7)
@@ -136,6 +137,7 @@ REFUSED = [
     (errno.EINVAL, "madvise", PRIVATE_FILE, PAGE, Madvise.WIPEONFORK),
     (errno.EINVAL, "madvise", NONE, PAGE, Madvise.POPULATE_READ),
     (errno.EINVAL, "madvise", READ_ONLY, PAGE, Madvise.POPULATE_WRITE),
+    (errno.EINVAL, "madvise", WRITE_ONLY, PAGE, Madvise.POPULATE_READ),
     (errno.ENOMEM, "madvise", HOLE, PAGE, Madvise.POPULATE_READ),
     (errno.ENOMEM, "madvise", READ_ONLY, 3 * PAGE, Madvise.POPULATE_READ),
     (errno.EINVAL, "msync", PLAIN + 1, PAGE, Msync.SYNC),
