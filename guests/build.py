@@ -106,6 +106,12 @@ def _hole(name: str, *sources: str, flags: tuple[str, ...] = (), text_apart: boo
     return Program(f"{folder}/{name}.so", paths, flags, ("-lgcc",), text_apart=text_apart)
 
 
+def _relocations(name: str, target: Target) -> Program:
+    """An object whose symbols are all exported, so that it needs every kind of relocation."""
+    flags = (*_APPLICATION, "-fvisibility=default", f"-Wl,-soname,{name}.so")
+    return Program(f"guests/relocations/{name}.so", ("guests/relocations/relocations.c",), flags, target=target)
+
+
 _TAIL_LAYOUT = ("-Wl,-T,src/fetchsan/scenarios/guests/tail.ld", "-Wl,--no-warn-rwx-segments")
 _VARIANTS = tuple(
     f"guests/maintenance/{name}"
@@ -131,6 +137,8 @@ PROGRAMS = (
         *(f"guests/x64/{name}" for name in ("variants.c", "stores.c", "self.c", "mappings.c", "rights.c", "templates.S")),
         target=_X64,
     ),
+    _relocations("aarch64", _AARCH64),
+    _relocations("x64", _X64),
     _application("tst-hello", 1),
     _application("tst-other", 2),
     _hole("tst-mprotect", "mprotect.c"),

@@ -12,12 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.errors import GuestFault, LinuxError
-from fetchsan.kernel.linker.elf_file import EM_AARCH64, PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
+from fetchsan.kernel.linker.elf_file import PF_R, PF_W, PF_X, ElfFile, Segment, read_elf
+from fetchsan.kernel.linker.relocations import RELOCATIONS
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.mappable import MappableInode
 from fetchsan.kernel.mmu.operate import operate_range, page_down, page_up
@@ -34,19 +36,18 @@ _RIGHTS = ((PF_R, PERM_READ), (PF_W, PERM_WRITE), (PF_X, PERM_EXEC))
 _DYNAMIC = struct.Struct("<QQ")
 _RELA = struct.Struct("<QQq")
 _SYMBOL = struct.Struct("<IBBHQQ")
-_R_AARCH64_ABS64, _R_AARCH64_RELATIVE = 257, 1027
 _SHN_UNDEF, _SHN_ABS = 0, 0xFFF1
 _STB_WEAK = 2
 _MAX_ENTRIES = 1 << 20  # of a table whose size the file declares, or leaves open: the end is looked for no further
 
 # Dynamic tags (System V ABI, chapter 5; DT_GNU_HASH from the Linux Standard Base).
 _DT_NULL, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_TEXTREL, _DT_GNU_HASH = 0, 5, 6, 7, 8, 22, 0x6FFF_FEF5
+_DT_PLTRELSZ, _DT_JMPREL = 2, 23
 _REFUSED = {
     1: "needs other objects (DT_NEEDED)",
     12: "has an initialiser (DT_INIT)",
     13: "has a finaliser (DT_FINI)",
     17: "has relocations without addends (DT_REL)",
-    23: "has relocations for a PLT (DT_JMPREL)",
     25: "has constructors (DT_INIT_ARRAY)",
     26: "has destructors (DT_FINI_ARRAY)",
     36: "has packed relocations (DT_RELR)",
@@ -139,7 +140,7 @@ def load_object(space: OsvSpace, memory: UserMemory, inode: MappableInode, at: i
     Raises NotExecutableError; nothing stays mapped then.
     """
     path = inode.path
-    elf = read_elf(inode, path, EM_AARCH64)
+    elf = read_elf(inode, path, RELOCATIONS[space.port.name].machine)
     if not elf.position_independent:
         raise NotExecutableError(path, "linked at a fixed address; an OSv application is a shared object or a PIE")
     # set_base: the lowest PT_LOAD keeps its place within an aligned unit.
@@ -196,30 +197,26 @@ def _read_dynamic(memory: UserMemory, elf: ElfFile, base: int, path: str) -> dic
     return dynamic
 
 
-# What each type stores, as 64 bits, given the object, the symbol's index and the addend (ELF for the Arm 64-bit Architecture,
-# "Dynamic relocations").
-_RELOCATIONS: dict[int, Callable[[OsvObject, int, int], int]] = {
-    _R_AARCH64_ABS64: lambda loaded, symbol, addend: loaded.resolve(symbol) + addend,
-    _R_AARCH64_RELATIVE: lambda loaded, symbol, addend: loaded.base + addend,
-}
-
-
 def _relocate(loaded: OsvObject) -> None:
-    """Each store goes through the data side, and says so (agent `linker`). With DT_TEXTREL, text is writable meanwhile."""
-    memory, base = loaded.memory, loaded.base
-    table = base + loaded.dynamic.get(_DT_RELA, 0)
-    count = loaded.dynamic.get(_DT_RELASZ, 0) // _RELA.size
+    """`object::relocate`: the table, then that of the PLT, every entry of which is bound at once."""
+    if _DT_TEXTREL in loaded.dynamic:
+        loaded.protect_segments(PERM_WRITE)  # until _fix_permissions
+    for table, size in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
+        _apply(loaded, loaded.base + loaded.dynamic.get(table, 0), loaded.dynamic.get(size, 0) // _RELA.size)
+
+
+def _apply(loaded: OsvObject, table: int, count: int) -> None:
+    """Each store goes through the data side, and says so (agent `linker`)."""
     if count > _MAX_ENTRIES:
         raise NotExecutableError(loaded.path, f"corrupt ELF: {count} relocations")
-    if _DT_TEXTREL in loaded.dynamic:
-        loaded.protect_segments(PERM_WRITE)
+    types = RELOCATIONS[loaded.space.port.name].types
     for at in range(table, table + count * _RELA.size, _RELA.size):
-        offset, info, addend = _RELA.unpack(memory.read(at, _RELA.size))
-        relocation = _RELOCATIONS.get(info & 0xFFFF_FFFF)
-        if relocation is None:
+        offset, info, addend = _RELA.unpack(loaded.memory.read(at, _RELA.size))
+        value = types.get(info & 0xFFFF_FFFF)
+        if value is None:
             raise NotExecutableError(loaded.path, f"has a relocation of type {info & 0xFFFF_FFFF}, which is not built yet")
-        value = relocation(loaded, info >> 32, addend) & 0xFFFF_FFFF_FFFF_FFFF
-        memory.write(base + offset, value.to_bytes(8, "little"), LINKER)
+        stored = value(partial(loaded.resolve, info >> 32), addend, loaded.base) & 0xFFFF_FFFF_FFFF_FFFF
+        loaded.memory.write(loaded.base + offset, stored.to_bytes(8, "little"), LINKER)
 
 
 def _synchronise_text(loaded: OsvObject) -> None:
