@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import shutil
 import signal
@@ -20,7 +21,7 @@ import pytest
 
 __all__ = [
     "GUESTS", "PROGRAMS", "TIMEOUT", "Outcome", "build", "environment", "fetchsan", "finding_kinds", "interrupt",
-    "needs_compiler", "qemu", "report",
+    "native", "needs_compiler", "qemu", "report",
 ]  # fmt: skip
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
@@ -124,8 +125,24 @@ def qemu(*arguments: str | Path, sysroot: Path | None = None, cwd: Path | None =
     if QEMU is None:
         return None
     root = ["-L", str(sysroot)] if sysroot is not None else []
+    return _reference([QEMU, *root, *map(str, arguments)], cwd, stdin)
+
+
+def native(name: str, *arguments: str, sysroot: Path, cwd: Path | None = None, stdin: bytes = b"") -> Outcome | None:
+    """A program of the amd64 `sysroot`, with its libraries, on this machine itself; None where that is not x86-64 Linux."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return None
+    program = sysroot / "usr/bin" / name
+    libraries = sysroot / "usr/lib/x86_64-linux-gnu"
+    loader = [libraries / "ld-linux-x86-64.so.2", "--library-path", libraries, "--argv0", name]
+    # The dynamic linker has nothing to do for a static program, and would not start it.
+    command = [program] if b"ld-linux-x86-64" not in program.read_bytes()[:4096] else [*loader, program]
+    return _reference([*map(str, command), *arguments], cwd, stdin)
+
+
+def _reference(command: list[str], cwd: Path | None, stdin: bytes) -> Outcome:
     done = subprocess.run(
-        [QEMU, *root, *map(str, arguments)],
+        command,
         cwd=cwd,
         env=environment({}),
         input=stdin,
