@@ -130,3 +130,33 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_named_source_files_exist(document: Path) -> None:
     named = re.findall(r"`((?:src|tests|docs|guests|benchmarks)/[\w./-]+)`", document.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_table_of_page_operations_is_what_their_classes_say() -> None:
+    from fetchsan.kernel.mmu import leaves, operations
+    from fetchsan.kernel.mmu.operate import PageOperation
+
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section(DOCS / "memory_manager.md", "Page operations"), re.MULTILINE)
+    columns = ("allocate", "skip_empty", "once", "split", "page_sizes", "frees_tables")
+    classes = {
+        name: kind
+        for module in (operations, leaves)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, PageOperation) and kind is not PageOperation
+    }
+    told = {name: tuple(cells.split(" | ")[:6]) for name, cells in rows}
+
+    def cell(value: bool | int) -> str:
+        return str(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+    assert told == {
+        name: tuple(cell(getattr(kind, column)) for column in columns)
+        for name, kind in classes.items()
+    }
+
+
+def section(document: Path, title: str) -> str:
+    """The text below a heading, up to the next one of its level."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", document.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{document.name} has no {title!r}"
+    return found[1]
