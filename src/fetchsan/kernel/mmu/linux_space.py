@@ -25,6 +25,7 @@ from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.providers import PageProvider, ZeroPages
 from fetchsan.kernel.mmu.vma import (
     MMAP_FIXED,
+    MMAP_LOCK_ON_FAULT,
     MMAP_LOCKED,
     MMAP_POPULATE,
     MMAP_SHARED,
@@ -199,9 +200,28 @@ class LinuxSpace(AddressSpace):
                 raise LinuxError(errno.EINVAL)
             start = found[0].start
         mapped = self.vmas.covered_until(start, end)
+        locked = self._locked_read_only(start, mapped) if perm & PERM_WRITE else []
         self.protect(start, mapped, perm & _ANY_RIGHT)
+        for low, high in locked:  # what is locked is resident, each page a frame of its own
+            self.populate_range(low, high)
         if mapped < end:
             raise LinuxError(errno.ENOMEM)
+
+    def populate_range(self, start: int, end: int) -> bool:
+        """Linux's mm_populate of [start, end), all mapped; whether all that wants to be resident is now."""
+        if end - start > self.hardware.memory.size:
+            return False
+        for vma in self.vmas.find_intersecting_vmas(start, end):
+            low, high = max(start, vma.start), min(end, vma.end)
+            if vma.flags & MMAP_LOCK_ON_FAULT:
+                continue
+            present = high
+            if isinstance(vma, FileVma):
+                present = min(high, max(low, vma.start + page_up(vma.inode.size) - vma.offset))
+            self.populate(vma, low, present - low, write=not vma.shared)
+            if present < high or not vma.perm:
+                return False
+        return True
 
     def start_brk(self, address: int) -> None:
         """The heap begins at `address`, empty (what execve does)."""
@@ -236,6 +256,12 @@ class LinuxSpace(AddressSpace):
                     self.page_cache.detach(left)
                 right.start = left.start
                 self.vmas.insert(right)
+
+    def _locked_read_only(self, start: int, end: int) -> list[tuple[int, int]]:
+        found = self.vmas.find_intersecting_vmas(start, end)
+        kind = MMAP_LOCKED | MMAP_SHARED
+        private = [v for v in found if v.flags & kind == MMAP_LOCKED and not v.perm & PERM_WRITE]
+        return [(max(start, v.start), min(end, v.end)) for v in private]
 
     def _expand_stack(self, virtual: int) -> None:
         """Make the stack above `virtual`, if that is the next mapping, reach down to it (Linux's expand_downwards)."""

@@ -9,19 +9,20 @@ from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.mman import Mcl
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
-from fetchsan.kernel.mmu.vma import MMAP_LOCKED, MMAP_POPULATE, FileVma
+from fetchsan.kernel.mmu.vma import MMAP_LOCK_ON_FAULT, MMAP_LOCKED, MMAP_POPULATE
 
 __all__ = ["mlock", "mlockall", "munlock", "munlockall"]
 
 _RANGE = 1 << 64
+_MARKS = MMAP_LOCKED | MMAP_LOCK_ON_FAULT
 
 
 def mlock(space: LinuxSpace, address: int, length: int, *, on_fault: bool = False) -> None:
     """Linux's mlock2: marks what comes before the first hole; ENOMEM for a hole and for what cannot be resident."""
     start, end = _pages(address, length)
-    _mark(space, start, end, MMAP_LOCKED)
-    if not on_fault:
-        populate(space, start, end)
+    _mark(space, start, end, MMAP_LOCKED | MMAP_LOCK_ON_FAULT if on_fault else MMAP_LOCKED)
+    if not space.populate_range(start, end):
+        raise LinuxError(errno.ENOMEM)
 
 
 def munlock(space: LinuxSpace, address: int, length: int) -> None:
@@ -35,18 +36,14 @@ def mlockall(space: LinuxSpace, flags: int) -> None:
         raise LinuxError(errno.EINVAL)
     if flags & Mcl.CURRENT and not flags & Mcl.ONFAULT and space.all_vmas_size() > space.hardware.memory.size:
         raise LinuxError(errno.ENOMEM)
+    mark = MMAP_LOCKED | MMAP_LOCK_ON_FAULT if flags & Mcl.ONFAULT else MMAP_LOCKED
     space.future_flags = 0
     if flags & Mcl.FUTURE:
-        space.future_flags = MMAP_LOCKED if flags & Mcl.ONFAULT else MMAP_LOCKED | MMAP_POPULATE
-    if not flags & Mcl.CURRENT:
-        return
-    for vma in list(space.vmas.mapped()):
-        _mark(space, vma.start, vma.end, MMAP_LOCKED)
-        if not flags & Mcl.ONFAULT:
-            try:
-                populate(space, vma.start, vma.end)
-            except LinuxError:
-                continue
+        space.future_flags = mark if flags & Mcl.ONFAULT else mark | MMAP_POPULATE
+    if flags & Mcl.CURRENT:
+        for vma in list(space.vmas.mapped()):
+            _mark(space, vma.start, vma.end, mark)
+            space.populate_range(vma.start, vma.end)
 
 
 def munlockall(space: LinuxSpace) -> None:
@@ -54,20 +51,6 @@ def munlockall(space: LinuxSpace) -> None:
     space.future_flags = 0
     for vma in list(space.vmas.mapped()):
         _mark(space, vma.start, vma.end, 0)
-
-
-def populate(space: LinuxSpace, start: int, end: int) -> None:
-    """Make [start, end), which is mapped, resident: its own frames where it is private and writable. ENOMEM."""
-    if end - start > space.hardware.memory.size:
-        raise LinuxError(errno.ENOMEM)
-    for vma in space.vmas.find_intersecting_vmas(start, end):
-        low, high = max(start, vma.start), min(end, vma.end)
-        present = high
-        if isinstance(vma, FileVma):
-            present = min(high, max(low, vma.start + page_up(vma.inode.size) - vma.offset))
-        space.populate(vma, low, present - low, write=not vma.shared)
-        if present < high or not vma.perm:
-            raise LinuxError(errno.ENOMEM)
 
 
 def _pages(address: int, length: int) -> tuple[int, int]:
@@ -84,12 +67,12 @@ def _mark(space: LinuxSpace, start: int, end: int, mark: int) -> None:
         if vma.start > at:
             break
         low, at = max(start, vma.start), min(end, vma.end)
-        if vma.flags & MMAP_LOCKED != mark:
+        if vma.flags & _MARKS != mark:
             space.split(vma, low)
             inside = space.vmas.find(low)
             assert inside is not None
             space.split(inside, at)
-            inside.flags = inside.flags & ~MMAP_LOCKED | mark
+            inside.flags = inside.flags & ~_MARKS | mark
     space.merge(start, end)
     if at < end:
         raise LinuxError(errno.ENOMEM)

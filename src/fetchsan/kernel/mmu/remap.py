@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
-from fetchsan.kernel.mmu.lock import populate
 from fetchsan.kernel.mmu.mman import Mremap
 from fetchsan.kernel.mmu.operate import PAGE_SIZE, operate_range, page_up
 from fetchsan.kernel.mmu.operations import Unhook
 from fetchsan.kernel.mmu.sync import before_executable_ptes
-from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCKED, PERM_EXEC, Vma
+from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCK_ON_FAULT, MMAP_LOCKED, PERM_EXEC, Vma
 from fetchsan.machine.memory import OutOfMemoryError
 
 __all__ = ["mremap"]
@@ -44,8 +42,9 @@ def mremap(space: LinuxSpace, address: int, old_length: int, new_length: int, fl
     locked = vma.flags & MMAP_LOCKED
     start = _resize(space, vma, address, old_size, new_size, flags, target)
     if locked and new_size > old_size:
-        with contextlib.suppress(LinuxError):
-            populate(space, start + old_size, start + new_size)
+        space.populate_range(start + old_size, start + new_size)
+    if flags & Mremap.DONTUNMAP and (left := space.vmas.find(address)) is not None:
+        left.flags &= ~(MMAP_LOCKED | MMAP_LOCK_ON_FAULT)
     return start
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "MMAP_FILE",
     "MMAP_FIXED",
     "MMAP_LOCKED",
+    "MMAP_LOCK_ON_FAULT",
     "MMAP_POPULATE",
     "MMAP_SHARED",
     "MMAP_SMALL",
@@ -46,6 +47,7 @@ MMAP_SMALL = 1 << 5  # no 2 MiB pages
 MMAP_FILE = 1 << 7
 MMAP_STACK = 1 << 8  # grows down, in Linux's terms: PROT_GROWSDOWN applies to all of it
 MMAP_LOCKED = 1 << 10  # Linux's VM_LOCKED: its pages may not be dropped by madvise
+MMAP_LOCK_ON_FAULT = 1 << 11  # VM_LOCKONFAULT: and no page comes before it is touched
 
 
 class Vma(ABC):

@@ -338,6 +338,24 @@ def test_lock_on_fault_waits_for_the_fault(both: Both) -> None:
     assert both.call("madvise", start, 3 * PAGE, Madvise.DONTNEED) == -22
 
 
+def test_locked_memory_that_becomes_writable_gets_its_pages(both: Both) -> None:
+    start = anonymous(both, 0, 3, 0)
+    assert both.call("mlock", start, 2 * PAGE) == -12
+    both.call("mprotect", start, 3 * PAGE, R | W)
+    assert both.residency(start, 3 * PAGE) == "110"
+    both.call("mprotect", start, 3 * PAGE, 0)
+    both.call("mlock2", start + 2 * PAGE, PAGE, 1)
+    both.call("mprotect", start, 3 * PAGE, R | W)
+    assert both.residency(start, 3 * PAGE) == "110"
+
+
+def test_what_a_move_leaves_behind_is_not_locked(both: Both) -> None:
+    start = anonymous(both, 0, 2, flags=Map.LOCKED)
+    both.call("mremap", start, 2 * PAGE, 2 * PAGE, MOVE | Mremap.DONTUNMAP, at(8))
+    assert both.call("madvise", start, PAGE, Madvise.DONTNEED) == 0
+    assert both.call("madvise", at(8), PAGE, Madvise.DONTNEED) == -22
+
+
 def test_lock_stops_at_a_hole(both: Both) -> None:
     anonymous(both, 0, 2)
     anonymous(both, 3, 1)
