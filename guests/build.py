@@ -113,6 +113,13 @@ def _relocations(name: str, target: Target) -> Program:
 
 
 _TAIL_LAYOUT = ("-Wl,-T,src/fetchsan/scenarios/guests/tail.ld", "-Wl,--no-warn-rwx-segments")
+
+
+def _osv_test(name: str) -> Program:
+    sources = (f"guests/osv/{name}.c", "guests/runtime/memory.c")
+    return Program(f"guests/osv/{name}.so", sources, (*_APPLICATION, f"-Wl,-soname,{name}.so"), text_apart=True)
+
+
 _VARIANTS = tuple(
     f"guests/maintenance/{name}"
     for name in (
@@ -147,6 +154,7 @@ PROGRAMS = (
     _hole("tst-plugin", "plugin.S"),
     _hole("tst-alias", "alias.c"),
     _hole("tst-two-cpus", "two_cpus.c", "two_cpus_code.S"),
+    *(_osv_test(name) for name in ("tst-mmap", "tst-mmap-file", "tst-elf-permissions")),
 )
 
 

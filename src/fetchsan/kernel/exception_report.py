@@ -54,9 +54,15 @@ def backtrace(pc: int, frame: int, read_u64: Callable[[int], int]) -> list[int]:
 
 
 def exception_report(
-    signal: int, exception: CPUException, state: RegisterDump, trace: Sequence[int], symbolise: Symbolise
+    signal: int,
+    exception: CPUException,
+    state: RegisterDump,
+    trace: Sequence[int],
+    symbolise: Symbolise,
+    *,
+    heading: str | None = None,
 ) -> str:
-    """The text, ending in a newline."""
+    """The text, ending in a newline. `heading` is the first line of what is no unexpected exception."""
 
     def named(address: int) -> str:
         return f"0x{address:016x} <{symbolise(address) or f'???+{address}'}>"
@@ -64,7 +70,7 @@ def exception_report(
     cells = [f"X{number:02}: 0x{value:016x}" for number, value in enumerate(state.general)]
     cells += [f"SP:  0x{state.sp:016x}", f"ESR: 0x{exception.esr:016x}"]
     lines = [
-        f"unexpected synchronous exception, EC: 0x{exception.ec:04x}",
+        heading or f"unexpected synchronous exception, EC: 0x{exception.ec:04x}",
         "[registers]",
         f"PC: {named(state.pc)}",
         *(" ".join(cells[row : row + 3]) for row in range(0, len(cells), 3)),

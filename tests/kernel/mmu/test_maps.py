@@ -34,10 +34,10 @@ def test_osv_format_shows_markers_and_no_labels() -> None:
     world.space.map_file(0x1000_0000_0000, PAGE, MMAP_FIXED, R | X, MemoryFile(bytes(PAGE)), 0)
     world.space.map_anon(0, PAGE, 0, R | W, name="[heap]")
     assert procfs_maps(world.space) == (
-        "0-0 ---p 00000000 00:00 0 \n"
+        "0-0 ---p 00000000 00:00 0\n"
         "100000000000-100000001000 r-xp 00000000 fe:01 42 /usr/bin/program\n"
-        "200000000000-200000001000 rw-p 00000000 00:00 0 \n"
-        "800000000000-800000000000 ---p 00000000 00:00 0 \n"
+        "200000000000-200000001000 rw-p 00000000 00:00 0\n"
+        "800000000000-800000000000 ---p 00000000 00:00 0\n"
     )
 
 

@@ -22,7 +22,7 @@ def procfs_maps(space: AddressSpace) -> str:
             major, minor = os.major(vma.inode.dev), os.minor(vma.inode.dev)
             line += f"{vma.offset & 0xFFFF_FFFF:08x} {major:02x}:{minor:02x} {vma.inode.ino} {vma.inode.path}"
         else:
-            line += "00000000 00:00 0 "
+            line += "00000000 00:00 0"
         lines.append(line + "\n")
     return "".join(lines)
 

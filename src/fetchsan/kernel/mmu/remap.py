@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 
 from fetchsan.kernel.errors import LinuxError
+from fetchsan.kernel.mmu.address_space import AddressSpace
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.linux_space import LinuxSpace
 from fetchsan.kernel.mmu.mman import Mremap
@@ -15,7 +16,7 @@ from fetchsan.kernel.mmu.sync import before_executable_ptes
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_LOCK_ON_FAULT, MMAP_LOCKED, PERM_EXEC, Vma
 from fetchsan.machine.memory import OutOfMemoryError
 
-__all__ = ["mremap"]
+__all__ = ["grow", "move", "mremap"]
 
 
 def mremap(space: LinuxSpace, address: int, old_length: int, new_length: int, flags: int, target: int) -> int:
@@ -58,14 +59,14 @@ def _resize(
             raise LinuxError(errno.ENOMEM)
         return _place(space, vma, address, new_size, flags, target)
     if flags & (Mremap.FIXED | Mremap.DONTUNMAP):
-        return _move(space, vma, address, old_size, new_size, flags, target)
+        return move(space, vma, address, old_size, new_size, flags, target)
     if new_size == old_size:
         return address
-    if address + old_size == vma.end and _grow(space, vma, new_size - old_size):
+    if address + old_size == vma.end and grow(space, vma, new_size - old_size):
         return address
     if not flags & Mremap.MAYMOVE:
         raise LinuxError(errno.ENOMEM)
-    return _move(space, vma, address, old_size, new_size, flags, 0)
+    return move(space, vma, address, old_size, new_size, flags, 0)
 
 
 def _check_flags(address: int, old_size: int, new_size: int, flags: int) -> None:
@@ -81,7 +82,7 @@ def _check_flags(address: int, old_size: int, new_size: int, flags: int) -> None
         raise LinuxError(errno.EINVAL)
 
 
-def _grow(space: LinuxSpace, vma: Vma, extra: int) -> bool:
+def grow(space: AddressSpace, vma: Vma, extra: int) -> bool:
     """Extend `vma` at its end, if nothing is there."""
     end = vma.end
     if end + extra > space.layout.limit or space.vmas.find_intersecting_vmas(end, end + extra):
@@ -91,7 +92,7 @@ def _grow(space: LinuxSpace, vma: Vma, extra: int) -> bool:
     return True
 
 
-def _place(space: LinuxSpace, vma: Vma, address: int, size: int, flags: int, target: int) -> int:
+def _place(space: AddressSpace, vma: Vma, address: int, size: int, flags: int, target: int) -> int:
     """A VMA of `size` that shows what `vma` shows from `address` on; returns where."""
     fixed = flags & Mremap.FIXED
     start = space.allocate(target, size, MMAP_FIXED if fixed else 0)
@@ -101,7 +102,7 @@ def _place(space: LinuxSpace, vma: Vma, address: int, size: int, flags: int, tar
     return start
 
 
-def _make_tables(space: LinuxSpace, address: int, size: int, to: int) -> None:
+def _make_tables(space: AddressSpace, address: int, size: int, to: int) -> None:
     """Make what moving the leaves of a range will need, so that the move itself cannot run out of memory."""
     there = CollectLeaves(space)
     operate_range(there, address, size)
@@ -111,9 +112,10 @@ def _make_tables(space: LinuxSpace, address: int, size: int, to: int) -> None:
                 space.tables.entry_at(page)
 
 
-def _move(
-    space: LinuxSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
+def move(
+    space: AddressSpace, vma: Vma, address: int, old_size: int, new_size: int, flags: int, target: int
 ) -> int:
+    """Take `vma`'s part from `address` on, with its pages, to where there is room for `new_size`; returns where."""
     start = _place(space, vma, address, new_size, flags, target)
     try:
         _make_tables(space, address, old_size, start)

@@ -22,7 +22,7 @@ from fetchsan.machine.memory import OutOfMemoryError
 if TYPE_CHECKING:
     from fetchsan.kernel.osv.thread import Thread
 
-__all__ = ["ABIS", "Call", "call", "make_call"]
+__all__ = ["ABIS", "Call", "call", "declare", "make_call"]
 
 _RESULT = (1 << 64) - 1
 
@@ -49,10 +49,14 @@ def call(function: Callable[..., int]) -> Callable[..., int]:
     Arguments arrive as unsigned 64-bit integers; the function raises LinuxError for an errno, and GuestFault for a bad
     pointer (which becomes EFAULT).
     """
-    name = function.__name__.removeprefix("sys_")
+    declare(function.__name__.removeprefix("sys_"), function)
+    return function
+
+
+def declare(name: str, function: Callable[..., int]) -> None:
+    """Make `function` the call `name`."""
     assert name not in CALLS, f"{name} declared twice"
     CALLS[name] = Call(name, function.__code__.co_argcount - 1, function)
-    return function
 
 
 def make_call(thread: Thread, abi: Calling) -> None:

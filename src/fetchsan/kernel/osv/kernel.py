@@ -18,9 +18,10 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from fetchsan.arch.aarch64 import esr
-from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
+from fetchsan.arch.aarch64.esr import ExceptionClass
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS
+from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.clock import Clock
 from fetchsan.kernel.errors import Access, GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
@@ -30,11 +31,13 @@ from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
 from fetchsan.kernel.options import SyncPolicy
-from fetchsan.kernel.osv import file_calls, memory_calls, process_calls  # noqa: F401  (each declares its calls)
+from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, signal_calls  # noqa: F401  (each declares its calls)
 from fetchsan.kernel.osv.calls import ABIS, make_call
+from fetchsan.kernel.osv.faults import fault_exception
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
+from fetchsan.kernel.osv.signals import SIGNAL_RETURN, generate_signal, return_from_signal
 from fetchsan.kernel.osv.thread import Aborted, Application, Thread
-from fetchsan.kernel.signals import Signal
+from fetchsan.kernel.signals import Signal, SignalInfo
 from fetchsan.kernel.task import Exited
 from fetchsan.machine.hardware import Hardware, Origin
 from fetchsan.machine.traps import CPUException, ProcessingElement
@@ -42,8 +45,10 @@ from fetchsan.machine.traps import CPUException, ProcessingElement
 __all__ = ["OsvKernel"]
 
 _STACK_SIZE: Final = 1 << 20  # a pthread's, populated when it is made (OSv #143)
-_KERNEL_TEXT: Final = 0x4008_0000
-"""`kernel_base`: where main() returns to. Nothing is mapped there for the guest: the fetch comes here instead."""
+_KERNEL_TEXT: Final = range(0x4008_0000, 0x4088_0000)
+"""From `kernel_base` on. Nothing is mapped there for the guest: a fetch from it comes here instead."""
+_MAIN_RETURN: Final = _KERNEL_TEXT.start
+_KERNEL_NAMES = {_MAIN_RETURN: "run_main+0x0 (kernel)", SIGNAL_RETURN: "call_signal_handler_thunk+0x0 (kernel)"}
 
 # Of the exceptions that come through `exception`, those that write FAR_EL1 (Arm ARM, "FAR_EL1"). EC=0 does not.
 _UPDATE_FAR = frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME})
@@ -94,9 +99,13 @@ class OsvKernel:
         self._end: Exited | Aborted | None = None
 
     @property
-    def ended(self) -> bool:
-        """Whether the application is over."""
-        return self._end is not None
+    def ended(self) -> Exited | Aborted | None:
+        """How the application ended; None while it runs."""
+        return self._end
+
+    def thread(self, pe: ProcessingElement) -> Thread:
+        """The thread on `pe`."""
+        return self._threads[pe.index]
 
     def boot(self, pe: ProcessingElement) -> None:
         """Give `pe` the page tables, and a thread to run."""
@@ -171,7 +180,7 @@ class OsvKernel:
         if address is None:
             raise NotExecutableError(loaded.path, f"exports no {entry}()")
         registers = dict.fromkeys(GENERAL_REGISTERS, 0) | {f"x{number}": value for number, value in enumerate(arguments)}
-        for register, value in (registers | {"x30": _KERNEL_TEXT, "sp": top, "pc": address}).items():
+        for register, value in (registers | {"x30": _MAIN_RETURN, "sp": top, "pc": address}).items():
             pe.set(register, value)
         self.hardware.context_synchronise(pe.index)
 
@@ -195,22 +204,9 @@ class OsvKernel:
             self.console += f"syscall(): unimplemented system call {name} ({number})\n".encode()
 
     def page_fault(self, pe: ProcessingElement, virtual: int, access: Literal["read", "write", "execute"]) -> bool:
-        """`vm_fault`. No CSE for fetches (coherency model, rule 12)."""
+        """`page_fault` and `vm_fault`. No CSE for fetches (coherency model, rule 12)."""
         try:
-            if access == "execute" and virtual == _KERNEL_TEXT:
-                self._returned(pe)
-                return False
-            try:
-                self.space.fault(pe.index, virtual, access)
-            except GuestFault as fault:
-                fault_class = FaultClass.PERMISSION if fault.permission else FaultClass.TRANSLATION
-                syndrome = esr.abort(access, fault_class, fault.level, same_el=True)
-                exception = CPUException(esr.Esr.EC.of(syndrome), syndrome, virtual, pe.get("pc"))
-                self._abort(pe, exception, Signal(fault.signal))
-                return False
-            if access == "execute":
-                self.text_arrived(self.memory.physical(virtual) & -4096, virtual & -4096)
-            return True
+            return self._page_fault(pe, virtual, access)
         except Exception as error:
             pe.fail(error)
             return False
@@ -224,6 +220,53 @@ class OsvKernel:
         else:
             pe.stop()
 
+    def _page_fault(self, pe: ProcessingElement, virtual: int, access: Access) -> bool:
+        if access == "execute" and virtual in _KERNEL_TEXT and self._kernel_entered(pe, virtual):
+            return False
+        try:
+            self.space.fault(pe.index, virtual, access)
+        except GuestFault as fault:
+            self._signal(pe, fault)
+            return False
+        if access == "execute":
+            self.text_arrived(self.memory.physical(virtual) & -4096, virtual & -4096)
+        return True
+
+    def _kernel_entered(self, pe: ProcessingElement, address: int) -> bool:
+        """Whether `address` is one that the kernel gave the application to return to."""
+        if address == _MAIN_RETURN:
+            self._returned(pe)
+        elif address == SIGNAL_RETURN:
+            self.return_from_signal(self._threads[pe.index])
+        else:
+            return False
+        return True
+
+    def return_from_signal(self, thread: Thread) -> None:
+        """The handler is done. What is no frame is fatal."""
+        pe = thread.pe
+        pc, syndrome = pe.get("pc"), esr.supervisor_call(0)
+        try:
+            return_from_signal(thread)
+        except (GuestFault, BadFrame):
+            exception = CPUException(ExceptionClass.SVC64, syndrome, self.space.far, pc)
+            self._abort(pe, exception, Signal.SIGSEGV, "return from a signal handler, but no signal frame at SP")
+
+    def _signal(self, pe: ProcessingElement, fault: GuestFault) -> None:
+        """`vm_sigsegv` and `vm_sigbus`: to the application's handler, or the end."""
+        pc = pe.get("pc")
+        exception = fault_exception(fault, pc)
+        if pc == 0:
+            heading = "trying to execute null pointer"
+        elif pc in _KERNEL_TEXT:
+            heading = f"page fault outside application, addr: 0x{fault.address:016x}"
+        else:
+            info = SignalInfo(fault.signal, fault.code, fault.address, exception=exception)
+            if generate_signal(self._threads[pe.index], info):
+                return
+            heading = f"page fault in application, addr: 0x{fault.address:016x}"
+        self._abort(pe, exception, Signal(fault.signal), heading)
+
     def exception(self, pe: ProcessingElement, exception: CPUException) -> None:
         """Everything else is fatal: `handle_unexpected_exception`."""
         try:
@@ -233,14 +276,14 @@ class OsvKernel:
         except Exception as error:
             pe.fail(error)
 
-    def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal) -> None:
+    def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal, heading: str | None = None) -> None:
         *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
         state = RegisterDump(tuple(general), sp, exception.pc, pstate)
         trace = backtrace(exception.pc, general[29], self.memory.read_u64)
-        self.end(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name)))
+        self.end(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name, heading=heading)))
 
     def _name(self, address: int) -> str:
-        return "run_main+0x0 (kernel)" if address == _KERNEL_TEXT else self.symbolise(address)
+        return _KERNEL_NAMES.get(address) or self.symbolise(address)
 
     def end(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
         """The application is over (or the machine halted), on every PE."""

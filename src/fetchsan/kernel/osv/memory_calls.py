@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.mman import Map
-from fetchsan.kernel.osv.calls import call
+from fetchsan.kernel.mmu.operate import PAGE_SIZE, page_down, page_up
+from fetchsan.kernel.osv.calls import call, declare
 from fetchsan.kernel.syscalls.table import s32
 from fetchsan.kernel.vfs.inode import RegularInode
 
@@ -40,3 +41,45 @@ def sys_munmap(thread: Thread, address: int, length: int) -> int:
 def sys_mprotect(thread: Thread, address: int, length: int, prot: int) -> int:
     thread.space.mprotect(address, length, prot)
     return 0
+
+
+@call
+def sys_msync(thread: Thread, address: int, length: int, flags: int) -> int:
+    thread.space.msync(address, length)
+    return 0
+
+
+@call
+def sys_mincore(thread: Thread, address: int, length: int, vector: int) -> int:
+    pages = page_up(length) // PAGE_SIZE
+    if not thread.space.vmas.ismapped(page_down(address), address + length):
+        raise LinuxError(errno.ENOMEM)
+    for done in range(0, pages, PAGE_SIZE):  # a page of the vector at a time: it may be as long as a mapping of nothing
+        part = thread.space.mincore(address + done * PAGE_SIZE, min(PAGE_SIZE, pages - done))
+        thread.memory.write(vector + done, part)
+    return 0
+
+
+@call
+def sys_madvise(thread: Thread, address: int, length: int, advice: int) -> int:
+    thread.space.madvise(address, length, s32(advice))
+    return 0
+
+
+@call
+def sys_mremap(thread: Thread, address: int, old_length: int, new_length: int, flags: int) -> int:
+    return thread.space.mremap(address, old_length, new_length, flags)
+
+
+@call
+def sys_brk(thread: Thread, address: int) -> int:
+    return thread.space.brk(address)
+
+
+def _stub(thread: Thread) -> int:
+    """Nothing is ever paged out; OSv does not look at the arguments either."""
+    return 0
+
+
+for _name in ("mlock", "munlock", "mlock2", "mlockall", "munlockall"):
+    declare(_name, _stub)

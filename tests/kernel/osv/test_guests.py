@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""OSv's own acceptance tests of memory, in our words (guests/osv), run as applications; the exit status says what failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.kernel.osv import Aborted, OsvKernel, RofsFile
+from fetchsan.kernel.task import Exited
+from fetchsan.machine.hits import Hit
+from fetchsan.machine.machine import Machine, Mode
+from fetchsan.machine.memory import PhysicalMemory
+
+GUESTS = Path(__file__).resolve().parents[3] / "guests" / "osv"
+APPLICATIONS = ("tst-mmap", "tst-mmap-file", "tst-elf-permissions")
+
+
+def run(name: str, mode: Mode, hits: list[Hit]) -> tuple[Exited | Aborted, str, int]:
+    """How it ended, what it printed, and how many frames it left behind."""
+    machine = Machine(
+        get_cpu("cortex-a72"), memory=PhysicalMemory(64 << 20), mode=mode, user=False, on_hit=hits.append
+    )
+    try:
+        kernel = OsvKernel(machine, sync="osv")
+        pe = machine.add_pe(kernel)
+        kernel.boot(pe)
+        before = machine.memory.frames_in_use
+        end = kernel.run_application(pe, RofsFile(f"/{name}.so", (GUESTS / f"{name}.so").read_bytes()), [name])
+        machine.finish()
+        return end, kernel.console.decode(), machine.memory.frames_in_use - before
+    finally:
+        machine.close()
+
+
+@pytest.mark.parametrize("mode", ["check", "stale", "coherent"])
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_every_check_holds_and_no_stale_fetch_is_reported(name: str, mode: Mode) -> None:
+    hits: list[Hit] = []
+    end, console, left = run(name, mode, hits)
+    assert (end, console) == (Exited(0), f"{name}: ok\n"), end.report if isinstance(end, Aborted) else console
+    assert hits == []
+    assert left == 0
