@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.arch.aarch64.disassembly import disassemble
 from fetchsan.errors import FetchSanError
 from fetchsan.findings.collector import Collector
@@ -25,7 +24,6 @@ from fetchsan.findings.finding import Finding
 from fetchsan.findings.guest_view import GuestView
 from fetchsan.findings.outcome import GuestEnd, exit_status
 from fetchsan.findings.symbols import Symboliser
-from fetchsan.kernel.abi.aarch64 import Aarch64Abi
 from fetchsan.kernel.host import Host, RecordingHost, ReplayDivergence, ReplayHost
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions
@@ -33,10 +31,8 @@ from fetchsan.kernel.task import Signaled
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.interruption import stopping_on_signals
-from fetchsan.machine.machine import Machine as Hardware
-from fetchsan.machine.memory import PhysicalMemory
+from fetchsan.platforms import Platform, RunnableMachine, choose_platform
 from fetchsan.settings import RunSettings
-from fetchsan.sysroot import default_root
 
 if TYPE_CHECKING:
     from fetchsan.findings.location import Location
@@ -75,10 +71,7 @@ class Machine:
     """
 
     def __init__(self, **settings: Any) -> None:
-        chosen = RunSettings(**settings)
-        if chosen.sysroot is None and (root := default_root()).is_dir():
-            chosen = dataclasses.replace(chosen, sysroot=root)
-        self.settings = chosen
+        self.settings = RunSettings(**settings)
 
     def run(
         self,
@@ -92,11 +85,11 @@ class Machine:
 
         Raises ProgramNotFoundError, NotExecutableError, UsageError before it starts.
         """
-        settings = self.settings
+        platform, settings = choose_platform(program, self.settings, os.environ)
         options = settings.kernel_options(tuple(program), os.environ, capture_stdout=capture_stdout)
-        watch_again = settings.mode == "check" and settings.replay
+        watch_again = platform.has_findings and settings.mode == "check" and settings.replay
         host: Host = RecordingHost() if watch_again else Host()
-        first = _Run(settings, options, host, message=message or _to_stderr)
+        first = _Run(platform, settings, options, host, message=message or _to_stderr)
         started = time.perf_counter()
         try:
             collector = Collector(first.symboliser.locate, disassemble, strict=settings.strict)
@@ -116,7 +109,7 @@ class Machine:
                 if guest.interrupted:
                     note = _INTERRUPTED  # whoever wanted it to end does not want it again
                 elif isinstance(host, RecordingHost):
-                    note = _name_writers(settings, options, host, first.symboliser, collector, unnamed)
+                    note = _name_writers(platform, settings, options, host, first.symboliser, collector, unnamed)
             statistics = first.statistics() | {"latent_lines": collector.latent_lines, "seconds": round(elapsed, 3)}
             captured = first.kernel.captured.get(1)
             return Result(
@@ -136,6 +129,7 @@ class Machine:
 class _Run:
     """One machine with one kernel and one program on it."""
 
+    platform: Platform
     settings: RunSettings
     options: KernelOptions
     host: Host
@@ -143,21 +137,13 @@ class _Run:
     tracked: frozenset[int] = frozenset()
     first: Symboliser | None = None  # of the run that this one repeats: a replay has no files to read symbols from
     kernel: Kernel = field(init=False)
-    hardware: Hardware = field(init=False)
+    hardware: RunnableMachine = field(init=False)
     symboliser: Symboliser = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
-        profile = get_cpu(settings.cpu)
         try:
-            self.hardware = Hardware(
-                profile,
-                memory=PhysicalMemory(settings.memory),
-                mode=settings.mode,
-                ignore_maintenance=settings.ignore_maintenance,
-                strict=settings.strict,
-                tracked=self.tracked,
-            )
+            self.hardware, abi = self.platform.build(settings, self.tracked)
         except OSError as error:  # under `ulimit -v`, most often: all that goes with guest RAM is reserved here
             reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
             raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
@@ -165,7 +151,7 @@ class _Run:
             self.hardware,
             self.options,
             host=self.host,
-            abi=Aarch64Abi(profile),
+            abi=abi,
             symbolise=self._symbolise,
             message=self.message,
         )
@@ -184,7 +170,7 @@ class _Run:
         pe = hardware.add_pe(kernel)
         kernel.start(pe)
         try:
-            with stopping_on_signals(pe.engine.stop):
+            with stopping_on_signals(pe.interrupt):
                 end = kernel.run()
         except KeyboardInterrupt:
             return GuestEnd(interrupted=True)
@@ -193,7 +179,7 @@ class _Run:
         finally:
             hardware.finish()
         if isinstance(end, Signaled):
-            return GuestEnd(signal=int(end.signal), esr=end.exception.esr if end.exception else None)
+            return GuestEnd(signal=int(end.signal), cause=self.kernel.abi.cause(end.exception) if end.exception else {})
         return GuestEnd(exit=end.code)
 
     def halt(self) -> None:
@@ -218,6 +204,7 @@ class _HaltedError(Exception):
 
 
 def _name_writers(
+    platform: Platform,
     settings: RunSettings,
     options: KernelOptions,
     host: RecordingHost,
@@ -233,7 +220,9 @@ def _name_writers(
     found: dict[tuple[object, ...], tuple[Origin, Location | None]] = {}
     try:
         tracked = frozenset(hit.physical & -4096 for hit in unnamed)
-        second = _Run(settings, options, ReplayHost(host.log), message=lambda _text: None, tracked=tracked, first=symboliser)
+        second = _Run(
+            platform, settings, options, ReplayHost(host.log), message=lambda _text: None, tracked=tracked, first=symboliser
+        )
     except ReplayDivergence as divergence:
         return f"{_DIVERGED} ({divergence})"
     try:

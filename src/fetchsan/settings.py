@@ -14,6 +14,7 @@ from fetchsan.kernel.options import DirectoryGrant, KernelOptions, KernelSync, L
 __all__ = [
     "FINDINGS_EXIT_STATUS",
     "MEMORY_LIMIT",
+    "X86_64_CPU",
     "IgnoredMaintenance",
     "Mode",
     "RunSettings",
@@ -25,6 +26,7 @@ __all__ = [
 Mode = Literal["check", "stale", "coherent"]
 IgnoredMaintenance = Literal["dc", "ic", "all"]
 
+X86_64_CPU = "x86-64"  # the one CPU of x86-64 programs
 FINDINGS_EXIT_STATUS = 66  # ThreadSanitizer's
 _MIB = 1 << 20
 MEMORY_LEAST = 16 * _MIB
@@ -36,7 +38,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 class RunSettings:
     """One run's choices. The constructor raises UsageError (exit status 2) for whatever cannot be had."""
 
-    cpu: str = "cortex-a72"
+    cpu: str = "auto"  # the default one of the program's architecture
     mode: Mode = "check"
     linker: Linker = "guest"
     kernel_sync: KernelSync = "auto"
@@ -58,7 +60,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         from fetchsan.arch.aarch64.cpus import get_cpu
 
-        get_cpu(self.cpu)
+        if self.cpu not in ("auto", X86_64_CPU):
+            get_cpu(self.cpu)
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices and not (name == "ignore_maintenance" and value is None):

@@ -32,7 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[list[str]]]
 
         class Finished:
             def __init__(self, **keywords: Any) -> None:
-                self.settings = RunSettings(**keywords)
+                self.settings = RunSettings(**{**keywords, "cpu": "cortex-a72"})
 
             def run(self, program: list[str]) -> FinishedRun:
                 runs.append(program)

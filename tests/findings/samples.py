@@ -75,7 +75,7 @@ class FinishedRun:
 
     findings: Sequence[Finding] = ()
     guest: GuestEnd = field(default_factory=lambda: GuestEnd(exit=0))
-    settings: RunSettings = field(default_factory=RunSettings)
+    settings: RunSettings = field(default_factory=lambda: RunSettings(cpu="cortex-a72"))
     program: Sequence[str] = ("demo", "arg")
     statistics: Mapping[str, int | float] = field(default_factory=dict)
     writer_note: str | None = None

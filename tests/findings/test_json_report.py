@@ -41,7 +41,7 @@ def test_the_head_of_a_report() -> None:
     ("end", "shown"),
     [
         (GuestEnd(exit=3), {"exit": 3}),
-        (GuestEnd(signal=4, esr=0x0200_0000), {"signal": 4, "esr": "0x02000000"}),
+        (GuestEnd(signal=4, cause={"esr": 0x0200_0000}), {"signal": 4, "esr": "0x02000000"}),
         (GuestEnd(signal=15), {"signal": 15}),
         (GuestEnd(halted=True), {"halted": True}),
         (GuestEnd(interrupted=True), {"interrupted": True}),

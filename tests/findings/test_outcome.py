@@ -16,7 +16,7 @@ FULL = [finding()]
 PREFETCH = [finding(prefetch_only=True)]
 LATENT = [finding(latent=True)]
 EXIT_0, EXIT_7 = GuestEnd(exit=0), GuestEnd(exit=7)
-SIGILL = GuestEnd(signal=4, esr=0x0200_0000)
+SIGILL = GuestEnd(signal=4, cause={"esr": 0x0200_0000})
 SIGSEGV = GuestEnd(signal=11)
 HALTED, INTERRUPTED = GuestEnd(halted=True), GuestEnd(interrupted=True)
 

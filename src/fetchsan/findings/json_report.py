@@ -60,7 +60,7 @@ def _guest(end: GuestEnd) -> dict[str, Any]:
     if end.exit is not None:
         return {"exit": end.exit}
     if end.signal is not None:
-        return {"signal": end.signal} | ({"esr": f"0x{end.esr:08x}"} if end.esr is not None else {})
+        return {"signal": end.signal} | {name: f"0x{value:08x}" for name, value in end.cause.items()}
     return {"halted": True} if end.halted else {"interrupted": True}
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fetchsan.findings.finding import Finding
@@ -20,14 +20,14 @@ _SIGINT = 2
 class GuestEnd:
     """The end of the guest: exactly one of `exit`, `signal`, `halted` (by --halt-on-error) and `interrupted` (Ctrl-C).
 
-    `esr` goes with a signal that an exception of the CPU caused.
+    `cause` goes with a signal that an exception of the CPU caused: `esr` on AArch64, `vector` and `error_code` on x86-64.
     """
 
     exit: int | None = None
     signal: int | None = None
-    esr: int | None = None
     halted: bool = False
     interrupted: bool = False
+    cause: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.exit is not None) + (self.signal is not None) + self.halted + self.interrupted != 1:

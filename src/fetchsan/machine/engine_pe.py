@@ -62,6 +62,10 @@ class EnginePE(ABC):
         self._stopping = True
         self._engine.stop()
 
+    def interrupt(self) -> None:
+        """Make the engine pause, from any thread: Python then handles its signals, and the run goes on."""
+        self._engine.stop()
+
     def fail(self, error: BaseException) -> None:
         """Keep the first error and stop."""
         if self._error is None:

@@ -28,6 +28,6 @@ X64 = RegisterTable(
     | {f"r{n}": 98 + n for n in range(8, 16)}
     | {"pc": 41, "sp": 44, "rflags": 253, "fs_base": 250, "gs_base": 251}
     | {"cs": 11, "ss": 49, "cr0": 50, "cr4": 54}
-    | {"fpsw": 77, "fpcw": 246, "fptag": 247, "mxcsr": 249},
+    | {"fpsw": 31, "fpcw": 246, "fptag": 247, "mxcsr": 249},
     wide={f"xmm{n}": (122 + n, 16) for n in range(16)} | {f"st{n}": (114 + n, 10) for n in range(8)},
 )

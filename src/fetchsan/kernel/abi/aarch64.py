@@ -147,6 +147,9 @@ class Aarch64Abi(Abi):
         address = {"pc": exception.pc, "far": exception.far, "sp": task.pe.get("sp")}[rule.address]
         return SignalInfo(rule.signal, rule.code, address, exception=exception)
 
+    def cause(self, exception: CPUException) -> dict[str, int]:
+        return {"esr": exception.esr}
+
     def emulate(self, task: Task, exception: CPUException) -> bool:
         """Reads of identification registers."""
         if exception.ec not in (ExceptionClass.UNKNOWN, ExceptionClass.SYSTEM_REGISTER):

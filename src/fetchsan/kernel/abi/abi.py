@@ -115,6 +115,10 @@ class Abi(ABC):
     def signal_of(self, task: Task, exception: CPUException) -> SignalInfo:
         """What an exception is to a program."""
 
+    @abstractmethod
+    def cause(self, exception: CPUException) -> dict[str, int]:
+        """An exception's numbers, as reports name them."""
+
     def emulate(self, task: Task, exception: CPUException) -> bool:
         """Do what the kernel does in the instruction's place, if it does; False: the exception becomes a signal."""
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
@@ -22,13 +23,14 @@ from fetchsan.kernel.vfs.flags import (
     O_PATH,
     O_WRONLY,
 )
+from fetchsan.kernel.vfs.inode import DirectoryEntry
 from fetchsan.kernel.vfs.open_file import DirectoryFile
 from fetchsan.kernel.vfs.resolve import Walk
 
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
 
-__all__: list[str] = []
+__all__ = ["list_directory"]
 
 _RENAME_NOREPLACE = 1
 
@@ -104,6 +106,13 @@ def sys_renameat2(task: Task, dirfd: int, path: int, new_dirfd: int, new_path: i
 
 @syscall
 def sys_getdents64(task: Task, fd: int, address: int, size: int) -> int:
+    return list_directory(task, fd, address, size, pack_dirent)
+
+
+def list_directory(
+    task: Task, fd: int, address: int, size: int, pack: Callable[[DirectoryEntry, int], bytes]
+) -> int:
+    """As many entries as fit, each packed with the offset of the next."""
     file = task.files.get(s32(fd))
     if not isinstance(file, DirectoryFile):
         raise LinuxError(errno.EBADF if file.flags & O_PATH else errno.ENOTDIR)
@@ -111,7 +120,7 @@ def sys_getdents64(task: Task, fd: int, address: int, size: int) -> int:
     packed = bytearray()
     at = file.offset
     while at < len(listing):
-        entry = pack_dirent(listing[at], at + 1)
+        entry = pack(listing[at], at + 1)
         if len(packed) + len(entry) > u32(size):
             break
         packed += entry

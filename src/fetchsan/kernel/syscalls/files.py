@@ -55,7 +55,7 @@ from fetchsan.kernel.vfs.open_file import MAX_OFFSET, OpenFile, RegularFile
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
 
-__all__: list[str] = []
+__all__ = ["open_file"]
 
 _KNOWN_FLAGS = (
     O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECTORY
@@ -69,8 +69,12 @@ _RWF_KNOWN = 0x1F
 
 @syscall
 def sys_openat(task: Task, dirfd: int, path: int, flags: int, mode: int) -> int:
-    known = task.kernel.abi.open_flags.to_vfs(flags) & _KNOWN_FLAGS
-    return _open(task, dirfd, path_argument(task, path), known, mode & 0o7777, 0)
+    return open_file(task, dirfd, path, task.kernel.abi.open_flags.to_vfs(flags), mode)
+
+
+def open_file(task: Task, dirfd: int, path: int, flags: int, mode: int) -> int:
+    """open(2) and openat(2), with the VFS's flags; unknown ones are ignored."""
+    return _open(task, dirfd, path_argument(task, path), flags & _KNOWN_FLAGS, mode & 0o7777, 0)
 
 
 @syscall

@@ -21,7 +21,7 @@ from fetchsan.kernel.vfs.streams import HostStream
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
 
-__all__: list[str] = []
+__all__ = ["poll_descriptors", "select_descriptors"]
 
 _POLLFD = struct.Struct("<ihh")
 _PAIR = struct.Struct("<QQ")
@@ -81,10 +81,15 @@ def _wait(task: Task, watched: Watched, ready: Callable[[], bool], duration: int
 
 @syscall
 def sys_ppoll(task: Task, address: int, count: int, timeout: int, mask: int, mask_size: int) -> int:
+    duration = read_timespec(task, timeout) if timeout else None
+    return poll_descriptors(task, address, count, duration, (mask, mask_size))
+
+
+def poll_descriptors(task: Task, address: int, count: int, duration: int | None, mask: tuple[int, int] = (0, 0)) -> int:
+    """poll(2) and ppoll(2); `mask` is the address and size of a signal mask for the time of the wait."""
     count = u32(count)
     if count > task.files.limit:
         raise LinuxError(errno.EINVAL)
-    duration = read_timespec(task, timeout) if timeout else None
     table = task.memory.read(address, count * _POLLFD.size) if count else b""
     wanted = [(fd, events & 0xFFFF) for fd, events, _ in _POLLFD.iter_unpack(table)]
     opened = {fd: task.files.get(fd) for fd in task.files}
@@ -92,7 +97,7 @@ def sys_ppoll(task: Task, address: int, count: int, timeout: int, mask: int, mas
     def found() -> list[int]:
         return [_found(opened.get(fd), events) if fd >= 0 else 0 for fd, events in wanted]
 
-    with _signal_mask(task, mask, mask_size):
+    with _signal_mask(task, *mask):
         watched = [(opened[fd], events) for fd, events in wanted if fd in opened]
         _wait(task, watched, lambda: any(found()), duration)
     results = found()
@@ -108,13 +113,20 @@ def _found(file: OpenFile | None, events: int) -> int:
 
 @syscall
 def sys_pselect6(task: Task, count: int, read: int, write: int, exceptional: int, timeout: int, mask: int) -> int:
+    duration = read_timespec(task, timeout) if timeout else None
+    sigset = _PAIR.unpack(task.memory.read(mask, _PAIR.size)) if mask else (0, 0)
+    return select_descriptors(task, count, (read, write, exceptional), duration, sigset)
+
+
+def select_descriptors(
+    task: Task, count: int, addresses: tuple[int, int, int], duration: int | None, mask: tuple[int, int] = (0, 0)
+) -> int:
+    """select(2) and pselect6(2): the three sets are at `addresses`, 0 for one that is not given."""
     if s32(count) < 0:
         raise LinuxError(errno.EINVAL)
     count = min(s32(count), max(task.files, default=-1) + 1)  # nothing above is open; the sets may be shorter
-    duration = read_timespec(task, timeout) if timeout else None
-    sigset, size = _PAIR.unpack(task.memory.read(mask, _PAIR.size)) if mask else (0, 0)
     length = -(-count // 64) * 8
-    sets = [(address, *bits) for address, bits in zip((read, write, exceptional), _SELECT, strict=True) if address]
+    sets = [(address, *bits) for address, bits in zip(addresses, _SELECT, strict=True) if address]
     asked = [_members(task.memory.read(address, length), count) if length else [] for address, _, _ in sets]
     files = {fd: task.files.get(fd) for members in asked for fd in members}  # EBADF for one that is not open
 
@@ -124,7 +136,7 @@ def sys_pselect6(task: Task, count: int, read: int, write: int, exceptional: int
             for (_, _, counts), members in zip(sets, asked, strict=True)
         ]
 
-    with _signal_mask(task, sigset, size):
+    with _signal_mask(task, *mask):
         watched = [(files[fd], events) for (_, events, _), members in zip(sets, asked, strict=True) for fd in members]
         _wait(task, watched, lambda: any(found()), duration)
     results = found()

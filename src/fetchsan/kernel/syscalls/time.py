@@ -18,7 +18,7 @@ from fetchsan.kernel.timers import IntervalTimer, posix_name
 if TYPE_CHECKING:
     from fetchsan.kernel.task import Task
 
-__all__: list[str] = []
+__all__ = ["set_itimer"]
 
 _TAI_OFFSET_NS = 37 * NANOSECONDS
 _TICKS_PER_SECOND = 100  # AT_CLKTCK
@@ -136,15 +136,23 @@ def sys_getitimer(task: Task, which: int, address: int) -> int:
 @syscall
 def sys_setitimer(task: Task, which: int, new: int, old: int) -> int:
     name = _itimer(which)
-    timers = task.process.timers
-    interval, left = timers.setting(name)
     wanted_interval = read_timeval(task, new) if new else 0
     wanted_delay = read_timeval(task, new + 16) if new else 0
     if old:
+        interval, left = task.process.timers.setting(name)
         task.memory.write(old, timeval(interval) + timeval(left))
-    timers.timers.setdefault(name, IntervalTimer(SignalInfo(_ITIMER_SIGNALS[s32(which)], SignalCode.SI_KERNEL)))
-    timers.arm(name, wanted_delay, wanted_interval)
+    set_itimer(task, which, wanted_delay, wanted_interval)
     return 0
+
+
+def set_itimer(task: Task, which: int, delay: int, interval: int) -> tuple[int, int]:
+    """Arm an interval timer, in nanoseconds; returns what it had, (interval, time left)."""
+    name = _itimer(which)
+    timers = task.process.timers
+    before = timers.setting(name)
+    timers.timers.setdefault(name, IntervalTimer(SignalInfo(_ITIMER_SIGNALS[s32(which)], SignalCode.SI_KERNEL)))
+    timers.arm(name, delay, interval)
+    return before
 
 
 def _itimer(which: int) -> str:
