@@ -227,6 +227,46 @@ def test_read_into_a_mapping_is_a_store_by_read(guest: Guest) -> None:
     assert ("read(2)") in [call[3] for call in hardware.named("store")]  # type: ignore[attr-defined]
 
 
+def stored_through_a_mapping(guest: Guest, path: str, at: int, size: int) -> int:
+    """A descriptor of a file that has been stored to, and not yet told."""
+    fd = guest.open(path, O_RDWR)
+    mapped = guest.call("mmap", 0, size, 3, MAP_SHARED, fd, 0)
+    guest.task.memory.write(mapped + at, b"stored")
+    return fd
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync", "syncfs", "sync", "sync_file_range"])
+def test_stores_through_a_mapping_are_synced(work: Path, guest: Guest, call: str) -> None:
+    (work / "f").write_bytes(bytes(3 * PAGE))
+    fd = stored_through_a_mapping(guest, "f", PAGE, 3 * PAGE)
+    assert (work / "f").read_bytes() == bytes(3 * PAGE)
+    assert guest.call(call, *(() if call == "sync" else (fd, PAGE, 1, 7) if call == "sync_file_range" else (fd,))) == 0
+    assert (work / "f").read_bytes()[PAGE : PAGE + 6] == b"stored"
+
+
+def test_holes_of_a_host_file_are_found_and_a_mapping_that_was_stored_to_is_none(work: Path, guest: Guest) -> None:
+    (work / "f").write_bytes(b"")
+    size = 1 << 20
+    with (work / "f").open("r+b") as file:
+        file.truncate(size)
+    fd = guest.open("f", O_RDWR)
+    if guest.call("lseek", fd, 0, 4) != 0:
+        pytest.skip("the host's file system does not tell where holes are")
+    assert guest.call("lseek", fd, 0, 3) == -errno.ENXIO
+    stored_through_a_mapping(guest, "f", size // 2, size)
+    assert 0 < guest.call("lseek", fd, 0, 3) <= size // 2 < guest.call("lseek", fd, size // 2, 4)
+
+
+def test_a_file_that_the_host_changes_between_two_mappings_is_read_again(work: Path, guest: Guest) -> None:
+    (work / "f").write_bytes(b"before".ljust(PAGE))
+    fd = guest.open("f")
+    for text in (b"before", b"after"):
+        mapped = guest.call("mmap", 0, PAGE, 1, MAP_SHARED, fd, 0)
+        assert guest.peek(mapped, len(text)) == text
+        guest.call("munmap", mapped, PAGE)
+        (work / "f").write_bytes(b"after".ljust(PAGE + 1))
+
+
 def test_truncated_under_a_mapping(guest: Guest) -> None:
     fd = guest.open("/tmp/m", O_RDWR | O_CREAT)
     guest.write(fd, b"x" * PAGE)

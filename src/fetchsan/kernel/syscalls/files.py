@@ -48,6 +48,8 @@ from fetchsan.kernel.vfs.flags import (
     RESOLVE_BENEATH,
     RESOLVE_CACHED,
     RESOLVE_IN_ROOT,
+    SEEK_DATA,
+    SEEK_HOLE,
 )
 from fetchsan.kernel.vfs.inode import RegularInode
 from fetchsan.kernel.vfs.open_file import MAX_OFFSET, OpenFile, RegularFile
@@ -182,6 +184,8 @@ def sys_lseek(task: Task, fd: int, offset: int, whence: int) -> int:
     file = task.files.get(s32(fd))
     if not (file.readable or file.writable):
         raise LinuxError(errno.EBADF)  # O_PATH
+    if s32(whence) in (SEEK_DATA, SEEK_HOLE):
+        task.kernel.page_cache.write_back(file.inode)  # where a mapping was stored to is no hole
     return file.seek(s64(offset), s32(whence))
 
 
