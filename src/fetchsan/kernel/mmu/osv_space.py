@@ -11,6 +11,7 @@ from typing import Final
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.mmu.address_space import AddressSpace
+from fetchsan.kernel.mmu.file_pages import FilePages
 from fetchsan.kernel.mmu.layout import osv_layout
 from fetchsan.kernel.mmu.leaves import CollectLeaves
 from fetchsan.kernel.mmu.mappable import MappableInode
@@ -20,6 +21,7 @@ from fetchsan.kernel.mmu.operations import Unpopulate
 from fetchsan.kernel.mmu.page_cache import PageCache
 from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.remap import grow, move
+from fetchsan.kernel.mmu.shm_file import ShmFile, ShmPages
 from fetchsan.kernel.mmu.vma import MMAP_FIXED, MMAP_POPULATE, MMAP_SHARED, PERM_EXEC, PERM_READ, PERM_WRITE, FileVma, Vma
 from fetchsan.machine.hardware import Hardware
 from fetchsan.machine.memory import OutOfMemoryError
@@ -40,8 +42,23 @@ class OsvSpace(AddressSpace):
         self, hardware: Hardware, *, sync: str, page_cache: PageCache | None = None, port: Port = AARCH64
     ) -> None:
         super().__init__(hardware, sync=sync, layout=osv_layout(), page_cache=page_cache, port=port)
+        self._shm_pages = ShmPages()
         self._brk_start = 0
         self._brk_end = 0
+
+    def file_pages(self, inode: MappableInode) -> FilePages:
+        """Those of shared memory come from its blocks."""
+        return self._shm_pages if isinstance(inode, ShmFile) else super().file_pages(inode)
+
+    def add_vma(self, vma: Vma) -> None:
+        super().add_vma(vma)
+        if isinstance(vma, FileVma) and isinstance(vma.inode, ShmFile):
+            vma.inode.retain()
+
+    def erase_vma(self, vma: Vma) -> None:
+        super().erase_vma(vma)
+        if isinstance(vma, FileVma) and isinstance(vma.inode, ShmFile):
+            vma.inode.release()
 
     def mmap(
         self,
@@ -171,7 +188,6 @@ class OsvSpace(AddressSpace):
             return
         if not vma.shared:
             raise LinuxError(errno.ENOMEM)
-        first, last = vma.file_offset(start) // PAGE_SIZE, vma.file_offset(end) // PAGE_SIZE
-        failures = self.page_cache.write_back(vma.inode, first, last)
+        failures = vma.page_ops.sync(self, vma, start, end)
         if failures:
             raise LinuxError(failures[0].errno)

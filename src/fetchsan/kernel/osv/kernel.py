@@ -30,8 +30,9 @@ from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
+from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import SyncPolicy
-from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, signal_calls  # noqa: F401  (each declares its calls)
+from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, shm_calls, signal_calls  # noqa: F401
 from fetchsan.kernel.osv.calls import ABIS, make_call
 from fetchsan.kernel.osv.faults import fault_exception
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
@@ -161,10 +162,18 @@ class OsvKernel:
             self.application.files.close_all()
             for stack in self.application.stacks:
                 self.space.evacuate(stack, stack + _STACK_SIZE)
+            self._report_lost_writes()
             self.application = Application()
             self._threads = {index: Thread(self, thread.pe) for index, thread in self._threads.items()}
             loaded.unload()
         return end
+
+    def _report_lost_writes(self) -> None:
+        """OSv forgets what munmap could not write back; here the console tells."""
+        failures = self.space.page_cache.failures
+        for line in lost_messages(failures):
+            self.console += f"{line}\n".encode("utf-8", "surrogateescape")
+        failures.clear()
 
     def _make_stack(self) -> int:
         """The top of a new one."""

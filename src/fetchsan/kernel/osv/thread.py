@@ -13,6 +13,7 @@ from fetchsan.machine.traps import CPUException, ProcessingElement
 if TYPE_CHECKING:
     from fetchsan.kernel.linker.osv_object import OsvObject
     from fetchsan.kernel.mmu.osv_space import OsvSpace
+    from fetchsan.kernel.mmu.shm_file import ShmFile
     from fetchsan.kernel.mmu.user_memory import UserMemory
     from fetchsan.kernel.osv.kernel import OsvKernel
 
@@ -35,6 +36,8 @@ class Application:
     stacks: list[int] = field(default_factory=list)
     files: FdTable = field(default_factory=FdTable)
     actions: dict[int, SignalAction] = field(default_factory=dict)
+    segments: dict[int, int] = field(default_factory=dict)  # System V shared memory: key -> descriptor
+    attached: dict[int, ShmFile] = field(default_factory=dict)  # by address
 
 
 @dataclass(slots=True)
