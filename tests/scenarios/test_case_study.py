@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/case_studies/osv-1100.md shows what the command really prints. `python tests/scenarios/test_case_study.py` renews it."""
+"""The case studies show what the command really prints. `python tests/scenarios/test_case_study.py` renews them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 from fetchsan.cli.main import main
 
-CASE_STUDY = Path(__file__).resolve().parents[2] / "docs/case_studies/osv-1100.md"
+CASE_STUDIES = sorted((Path(__file__).resolve().parents[2] / "docs/case_studies").glob("*.md"))
 _BLOCK = re.compile(r"(<!-- generated: fetchsan (?P<command>[^>]*?) -->\n)(?P<shown>.*?)(<!-- end of generated -->)", re.DOTALL)
 
 
@@ -27,11 +29,13 @@ def renewed(text: str) -> str:
     return _BLOCK.sub(lambda block: block[1] + output(block["command"]) + block[4], text)
 
 
-def test_the_case_study_shows_what_the_command_prints() -> None:
-    text = CASE_STUDY.read_text()
+@pytest.mark.parametrize("document", CASE_STUDIES, ids=lambda path: path.stem)
+def test_a_case_study_shows_what_the_command_prints(document: Path) -> None:
+    text = document.read_text()
     assert len(_BLOCK.findall(text)) == 1
     assert renewed(text) == text
 
 
 if __name__ == "__main__":
-    CASE_STUDY.write_text(renewed(CASE_STUDY.read_text()))
+    for document in CASE_STUDIES:
+        document.write_text(renewed(document.read_text()))

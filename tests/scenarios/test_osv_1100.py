@@ -17,6 +17,7 @@ from fetchsan.errors import UsageError
 from fetchsan.kernel.mmu import populate
 from fetchsan.scenarios import osv_1100, osv_1100_story
 from fetchsan.scenarios.osv_1100 import A72, AFTER, BEFORE, FACES, FRESH, RECYCLED, Cell
+from fetchsan.scenarios.outcome import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def cells() -> list[Cell]:
     return osv_1100.table()
 
 
-def cell(cells: list[Cell], face: osv_1100.Face, kernel: osv_1100.Kernel, machine: osv_1100.Platform) -> osv_1100.Outcome:
+def cell(cells: list[Cell], face: osv_1100.Face, kernel: osv_1100.Kernel, machine: osv_1100.Platform) -> Outcome:
     (found,) = [c.outcome for c in cells if (c.face, c.kernel, c.machine) == (face, kernel, machine)]
     return found
 
@@ -77,7 +78,7 @@ def test_one_line_left_behind_is_enough_and_far_is_another_faults_address() -> N
 
 
 def play(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    status = osv_1100_story.play(samples=None, seed=0, json=None)
+    status = osv_1100_story.play(samples=None, seed=0, hole=None, json=None)
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -131,7 +132,7 @@ def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_an_unknown_scenario_is_bad_usage_that_lists_all() -> None:
-    with pytest.raises(UsageError, match="no scenario 'osv-1101'; there is: osv-1100"):
+    with pytest.raises(UsageError, match="no scenario 'osv-1101'; there is: osv-1100, osv-holes"):
         scenarios.run("osv-1101")
 
 

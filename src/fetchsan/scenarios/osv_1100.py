@@ -16,22 +16,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fetchsan.arch.aarch64.cpus import get_cpu
-from fetchsan.arch.aarch64.esr import ExceptionClass, unknown_reason
 from fetchsan.coherency.verdicts import Kind
 from fetchsan.findings.finding import Finding
 from fetchsan.kernel.mmu.page_cache import FILL
 from fetchsan.kernel.options import SyncPolicy
-from fetchsan.kernel.osv import Aborted
 from fetchsan.machine.machine import Mode
 from fetchsan.scenarios.life import Eviction, Life, always, never
+from fetchsan.scenarios.outcome import EC0, OK, OLD_CODE, Outcome, outcome
 from fetchsan.scenarios.silicon import Sampled, Silicon, sample
 
 __all__ = [
     "A72", "AFTER", "BEFORE", "FACES", "FRESH", "KERNELS", "MACHINES", "RECYCLED", "Cell", "Checked", "Face", "Kernel",
-    "Outcome", "Platform", "SampledCell", "check", "objections", "play_face", "sampled", "table", "unlucky_run",
+    "Platform", "SampledCell", "check", "objections", "play_face", "sampled", "table", "unlucky_run",
 ]  # fmt: skip
-
-_OK, _EC0, _OLD_CODE, _OTHER = "ok", "ec0", "old-code", "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +68,9 @@ _, A72, _ = MACHINES = (
     Platform("Neoverse N1", "coherent I-cache, DIC=1", "neoverse-n1-coherent", "stale"),
 )
 FRESH, RECYCLED = FACES = (
-    Face("fresh", "A frame never cleaned: the first application since power-on", "tst-hello", None, _EC0),
-    Face("recycled", "A recycled frame: tst-other, loaded where tst-hello was", "tst-other", "tst-hello", _OLD_CODE),
+    Face("fresh", "A frame never cleaned: the first application since power-on", "tst-hello", None, EC0),
+    Face("recycled", "A recycled frame: tst-other, loaded where tst-hello was", "tst-other", "tst-hello", OLD_CODE),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an application ended: `kind` is "ok", "ec0", "old-code" or "other", `text` what a table shows."""
-
-    kind: str
-    text: str
-    output: str
-    exit: int | None = None
-    abort: Aborted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +85,7 @@ class Cell:
     @property
     def expected(self) -> str:
         """The contrast: the bug shows before the patch on the machine that needs maintenance, and nowhere else."""
-        return self.face.expected if self.kernel is BEFORE and self.machine is A72 else _OK
+        return self.face.expected if self.kernel is BEFORE and self.machine is A72 else OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +112,11 @@ class SampledCell:
 def play_face(machine: Life, face: Face, evicted: Eviction = never) -> Outcome:
     """Play `face` on a machine that was just switched on; returns how its last application ended."""
     if face.before is not None:
-        first = outcome(machine, face.before, always)
-        if first.kind != _OK:
+        before = face.before
+        first = outcome(machine, lambda: machine.run(before, evicted=always))
+        if first.kind != OK:
             return first  # shown in the table; the contrast is not there
-    return outcome(machine, face.application, evicted)
-
-
-def outcome(machine: Life, application: str, evicted: Eviction) -> Outcome:
-    """Run one application and say how it ended."""
-    printed = len(machine.console)
-    end = machine.run(application, evicted=evicted)
-    output = machine.console[printed:]
-    if isinstance(end, Aborted):
-        ec = end.exception.ec
-        place = machine.locate(end.exception.pc)
-        where = f"{place.symbol}+{place.offset:#x}" if place.symbol is not None else f"{end.exception.pc:#x}"
-        undefined = ec == ExceptionClass.UNKNOWN and end.exception.esr == unknown_reason()
-        return Outcome(_EC0 if undefined else _OTHER, f"EC={hex(ec) if ec else 0} at {where}", output, abort=end)
-    if end.code == 0:
-        return Outcome(_OK, "ok", output, exit=0)
-    if "the code of another program ran" in output:
-        return Outcome(_OLD_CODE, "the old code ran", output, exit=end.code)
-    return Outcome(_OTHER, f"exit status {end.code}", output, exit=end.code)
+    return outcome(machine, lambda: machine.run(face.application, evicted=evicted))
 
 
 def table() -> list[Cell]:
@@ -200,7 +169,7 @@ def objections(cells: list[Cell], checks: list[Checked], unlucky: Outcome | None
             found.append(f"{what}: no finding")
         elif not all(_blames_populate(finding) for finding in checked.findings):
             found.append(f"{what}: a finding that does not name the page-cache fill in populate_vma and its DC CVAU")
-    if unlucky is None or unlucky.kind != _EC0:
+    if unlucky is None or unlucky.kind != EC0:
         found.append("one line left behind: no exception with EC=0")
     return found
 

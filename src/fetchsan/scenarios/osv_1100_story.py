@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from fetchsan.arch.aarch64.cpus import get_cpu
+from fetchsan.errors import UsageError
 from fetchsan.findings.json_report import finding_fields
 from fetchsan.findings.text_report import Style, render_finding
 from fetchsan.scenarios.osv_1100 import (
@@ -26,7 +27,6 @@ from fetchsan.scenarios.osv_1100 import (
     Checked,
     Face,
     Kernel,
-    Outcome,
     SampledCell,
     check,
     objections,
@@ -34,6 +34,7 @@ from fetchsan.scenarios.osv_1100 import (
     table,
     unlucky_run,
 )
+from fetchsan.scenarios.outcome import Outcome
 from fetchsan.scenarios.silicon import DEFAULT_TRAFFIC, Silicon
 
 __all__ = ["FORMAT_VERSION", "Story", "as_json", "play", "show"]
@@ -77,8 +78,10 @@ class Story:
         return next(c.outcome for c in self.cells if c.face is face and c.kernel is kernel and c.machine.name == machine)
 
 
-def play(*, samples: int | None, seed: int, json: TextIO | None) -> int:
-    """Run everything, print it, and return 0 if the contrast is there, else 1."""
+def play(*, samples: int | None, seed: int, hole: str | None, json: TextIO | None) -> int:
+    """Run everything, print it, and return 0 if the contrast is there, else 1. Raises UsageError for a `hole`."""
+    if hole is not None:
+        raise UsageError("--hole: osv-1100 has none; they are osv-holes'")
     cells = table()
     checks = [check(face, kernel) for face in FACES for kernel in KERNELS]
     before = next(checked for checked in checks if checked.face is FRESH and checked.kernel is BEFORE)
