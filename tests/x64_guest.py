@@ -27,7 +27,7 @@ class Guest:
         self.events: list[tuple[str, int, object]] = []
         self.calls: list[Callable[[], None]] = []
         self.on_fault: Callable[[int, str], bool] = lambda _virtual, _access: False
-        self.on_exception: Callable[[CPUException], None] | None = None
+        self.on_exception: Callable[[CPUException], object] | None = None
         self.pes = [self.machine.add_pe(self) for _ in range(pes)]
         self.pe = self.pes[0]
         for pe in self.pes:

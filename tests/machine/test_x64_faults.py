@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from x64_guest import CODE, DATA, EXIT, STACK, Guest, R, W, X
 
 from fetchsan.arch.x64.mmu_faults import ErrorCode
 from fetchsan.errors import InternalError
+from x64_guest import CODE, DATA, EXIT, STACK, Guest, R, W, X
 
 HOLE = 0x70_0000
 HOLE_2 = 0x71_0000

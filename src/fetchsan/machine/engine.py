@@ -27,14 +27,15 @@ __all__ = [
     "WRITE",
     "XZR",
     "Aarch64Engine",
-    "BlockCallback",
     "Engine",
     "EngineError",
     "FillCallback",
     "InterruptCallback",
     "StoreCallback",
     "SystemCallback",
+    "X64BlockCallback",
     "X64Callback",
+    "X64PortCallback",
     "X64UndefinedCallback",
     "ctl",
     "lib",
@@ -46,7 +47,7 @@ XZR = 7
 MAGIC = 0x00FF << 48
 """Virtual addresses MAGIC | p translate to engine-physical p: translations are dropped through them (`remove_code`)."""
 
-_HOOK_TYPES = {"interrupt": 1, "block": 8, "undefined": 1 << 14, "fill": 1 << 17}
+_HOOK_TYPES = {"interrupt": 1, "undefined": 1 << 14, "translated": 1 << 15, "fill": 1 << 17}
 _HOOK_INSN = 2
 
 
@@ -71,9 +72,12 @@ SystemCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.POINTER(_u32), _ptr)
 """(engine, register id of Rt, {crn, crm, op0, op1, op2, -, value:64}, data) -> skip the instruction"""
 StoreCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 """(engine, offset in the window, size, value, data)"""
-BlockCallback = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
 X64Callback = ctypes.CFUNCTYPE(ctypes.c_int, _ptr, _ptr)
 """(engine, data) -> skip the instruction: SYSCALL (the answer is ignored), CPUID, RDTSC, RDTSCP"""
+X64PortCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.c_int, _u64, _u64)
+"""(engine, port, size, ...) -> value: IN and OUT (which have different arguments after these)"""
+X64BlockCallback = ctypes.CFUNCTYPE(None, _ptr, ctypes.POINTER(_u64), _ptr, _ptr)
+"""(engine, {pc:64, instructions:16, size:16}, the block before, data): the block was translated, and will be executed"""
 X64UndefinedCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 """(engine, data) -> handled, go on at PC"""
 
@@ -208,7 +212,7 @@ class Engine:
     # --- hooks -------------------------------------------------------------------------------------------------------
 
     def hook(self, kind: str, callback: Any, data: int = 0) -> None:
-        """Install a callback: `kind` is interrupt, fill, block, undefined or an instruction; an int is a native address.
+        """Install a callback: `kind` is interrupt, fill, undefined, translated or an instruction; an int is a native address.
 
         All hooks must be there before the first run: code translated earlier would not call them. There is no memory hook,
         and must not be: any of them, the one for unmapped addresses too, sends every load and store down the slow path.

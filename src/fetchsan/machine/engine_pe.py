@@ -85,9 +85,11 @@ class EnginePE(ABC):
                 engine.flush_tlb()
             self._fault = None
             code = engine.start(engine.pc())
-            self._paused()
+            dealt_with = self._paused()
             self._raise_failure()
-            if self._fault is not None:
+            if dealt_with:
+                pass
+            elif self._fault is not None:
                 self._page_fault(*self._fault)
             elif code == _ERR_EXCEPTION:
                 # The fill of a code removal failed, or an exception of a kind the engine does not announce.
@@ -156,8 +158,8 @@ class EnginePE(ABC):
         """The run ended because `virtual` (a page, for data) has no usable translation."""
 
     @abstractmethod
-    def _paused(self) -> None:
-        """The engine has come back, for whatever reason."""
+    def _paused(self) -> bool:
+        """The engine has come back, for whatever reason; whether that has been dealt with."""
 
     @abstractmethod
     def _waits(self) -> bool:

@@ -32,7 +32,9 @@ class X64Engine(Engine):
     registers = X64
     _arch, _mode = 4, 8
     _models: ClassVar[dict[str, int]] = {"sandybridge": 17}
-    _instructions: ClassVar[dict[str, int]] = {"cpuid": 113, "rdtsc": 608, "rdtscp": 609, "syscall": 699, "sysenter": 700}
+    _instructions: ClassVar[dict[str, int]] = {
+        "cpuid": 113, "in": 218, "out": 500, "rdtsc": 608, "rdtscp": 609, "syscall": 699, "sysenter": 700,
+    }  # fmt: skip
 
     def __init__(self, model: str, *, user: bool) -> None:
         super().__init__(model)

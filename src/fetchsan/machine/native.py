@@ -72,6 +72,7 @@ class Shared(ctypes.Structure):
         ("other_window_page", ctypes.c_uint64),  # as window_page: a store across two pages fills both
         ("removing", ctypes.c_uint64),  # where it says whether MAGIC addresses translate (Engine.remove_code)
         ("python_syscall", ctypes.c_uint64),  # x86-64
+        ("python_block", ctypes.c_uint64),  # x86-64
     )
 
 
@@ -420,6 +421,7 @@ class Callbacks:
     msr: int
     mrs: int
     syscall: int
+    block: int
 
 
 @cache

@@ -92,8 +92,9 @@ class PE(EnginePE):
         super().forget_all()
         self._executing.clear()
 
-    def _paused(self) -> None:
+    def _paused(self) -> bool:
         self.machine.drain(self)
+        return False
 
     def _waits(self) -> bool:
         return self.machine.word_at(self, self.engine.pc() - 4) == WFI

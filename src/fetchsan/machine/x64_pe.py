@@ -8,10 +8,12 @@ stores, and `CodeFrames` decides which TLB entries let the engine see stores to 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.x64.cpuid import cpuid
-from fetchsan.arch.x64.load_store import MAXIMUM_LENGTH, find_access, first_reaching, next_instruction
+from fetchsan.arch.x64.load_store import MAXIMUM_LENGTH, find_access, first_reaching, first_vex, next_instruction
 from fetchsan.arch.x64.mmu_faults import Vector, page_fault_error
 from fetchsan.errors import InternalError
 from fetchsan.machine import native, native_x64
@@ -24,7 +26,9 @@ from fetchsan.machine.engine import (
     WRITE,
     FillCallback,
     InterruptCallback,
+    X64BlockCallback,
     X64Callback,
+    X64PortCallback,
     X64UndefinedCallback,
     address_of,
 )
@@ -56,6 +60,7 @@ class X64PE(EnginePE):
         self.shared = native.Shared()
         self._alone: int | None = None  # address of an instruction that runs in a block of its own
         self._until = False  # an exit was set
+        self._pending: Callable[[], None] | None = None  # to do when the engine has come back
         self._silent = (0, 0)  # RIP of the last end without a reason, and how often in a row
         memory = machine.memory
         self.engine.map_host(memory.base, memory.size, PROT_READ | PROT_WRITE | PROT_EXEC, memory.host_address)
@@ -164,20 +169,28 @@ class X64PE(EnginePE):
 
     def _run_alone(self, pc: int) -> None:
         """A store, through a mapping that is not executable, to code of the running block: nothing may follow in the block."""
-        found = self._find(pc & PAGE_MASK)
-        assert found is not None
-        self.engine.remove_code(found.physical | pc & (PAGE - 1), 1)
+        self._drop_block(pc)
         self._run_until(next_instruction(self.code_at(pc), pc) or pc + 1)
+
+    def _drop_block(self, pc: int) -> None:
+        found = self._find(pc & PAGE_MASK)
+        if found is not None:
+            self.engine.remove_code(found.physical | pc & (PAGE - 1), 1)
 
     def _run_until(self, address: int) -> None:
         self.engine.set_exit(address)
         self._until = True
 
-    def _paused(self) -> None:
+    def _paused(self) -> bool:
         if self._until:
             self._until = False
             self._alone = None
             self.engine.set_exit(None)
+        if self._pending is None:
+            return False
+        pending, self._pending = self._pending, None
+        pending()
+        return True
 
     def _waits(self) -> bool:
         """HLT (ring 0 only); else an exit that was set."""
@@ -221,6 +234,8 @@ class X64PE(EnginePE):
             self.engine.flush_tlb()
 
     def _syscall(self, _uc: Any, _data: Any) -> int:
+        if self._pending is not None:
+            return 0  # the block should not have come so far
         try:
             self.handler.system_call(self)
             self._trapped()
@@ -230,6 +245,8 @@ class X64PE(EnginePE):
 
     def _interrupt(self, _uc: Any, number: int, _data: Any) -> None:
         """An exception, or INT n: then RIP is past it."""
+        if self._pending is not None:
+            return
         try:
             pc = self.engine.pc()
             self.engine.forget_exception()
@@ -251,6 +268,8 @@ class X64PE(EnginePE):
         self._raise(Vector.GENERAL_PROTECTION, pc - 2, number << 3 | 2)
 
     def _undefined(self, _uc: Any, _data: Any) -> bool:
+        if self._pending is not None:
+            return True
         try:
             pc = self.engine.pc()
             code = self.code_at(pc, 2)
@@ -276,6 +295,41 @@ class X64PE(EnginePE):
         except BaseException as error:
             self.fail(error)
         return 0
+
+    def _port(self, _uc: Any, _port: int, _size: int, _third: int, _fourth: int) -> int:
+        """IN, OUT and their string forms at ring 3, which the engine allows: it goes on to the end of the block."""
+        try:
+            if self._pending is None:
+                self._pending = partial(self._refuse_port, self.engine.save())
+                self.engine.stop()
+        except BaseException as error:
+            self.fail(error)
+        return 0
+
+    def _refuse_port(self, context: Any) -> None:
+        """Registers are as they were at the instruction; what the rest of its block stored stays."""
+        self.engine.restore(context)
+        self.engine.free(context)
+        self._raise(Vector.GENERAL_PROTECTION, self.engine.pc())
+
+    def _translated(self, _uc: Any, block: Any, _previous: Any, _data: Any) -> None:
+        """A block that is about to run may have a VEX prefix."""
+        try:
+            pc, size = block[0], block[1] >> 16 & 0xFFFF
+            vex = first_vex(self.code_at(pc, size), pc)
+            if vex is not None and self._pending is None:
+                self._pending = partial(self._refuse_vex, pc, vex)
+                self.engine.stop()
+        except BaseException as error:
+            self.fail(error)
+
+    def _refuse_vex(self, pc: int, vex: int) -> None:
+        """There is no AVX: run what is before the instruction, then it is undefined."""
+        self._drop_block(pc)
+        if vex == pc:
+            self._raise(Vector.INVALID_OPCODE, pc)
+        else:
+            self._run_until(vex)
 
     def _cpuid(self, _uc: Any, _data: Any) -> int:
         try:
@@ -307,9 +361,11 @@ class X64PE(EnginePE):
         compiled = native_x64.callbacks()
         shared = self.shared
         data = ctypes.addressof(shared)
-        fill, syscall = self._callbacks = (FillCallback(self._fill), X64Callback(self._syscall))
-        shared.python_fill = ctypes.cast(fill, ctypes.c_void_p).value or 0
-        shared.python_syscall = ctypes.cast(syscall, ctypes.c_void_p).value or 0
+        self._callbacks = (FillCallback(self._fill), X64Callback(self._syscall), X64BlockCallback(self._translated))
+        addresses = [ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks]
+        shared.python_fill, shared.python_syscall, shared.python_block = addresses
+        memory = self.machine.memory
+        shared.ram = memory.host_address - memory.base  # so that a physical address is an offset
         shared.reg_read = address_of("uc_reg_read")
         shared.reg_write = address_of("uc_reg_write")
         shared.control = address_of("uc_ctl")
@@ -319,6 +375,10 @@ class X64PE(EnginePE):
         engine = self.engine
         engine.hook("fill", compiled.fill, data)
         engine.hook("syscall", compiled.syscall, data)
+        engine.hook("translated", compiled.block, data)
+        if self.user:
+            for kind in ("in", "out"):
+                engine.hook(kind, X64PortCallback(self._port))
         engine.hook("interrupt", InterruptCallback(self._interrupt))
         engine.hook("undefined", X64UndefinedCallback(self._undefined))
         engine.hook("sysenter", X64Callback(self._sysenter))

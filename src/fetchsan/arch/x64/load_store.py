@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["MAXIMUM_LENGTH", "MemoryAccess", "find_access", "first_reaching", "next_instruction"]
+__all__ = ["MAXIMUM_LENGTH", "MemoryAccess", "find_access", "first_reaching", "first_vex", "next_instruction"]
 
 MAXIMUM_LENGTH = 15
 _PAGE = 4096
@@ -50,6 +50,7 @@ _IMPLICIT: dict[str, tuple[str, int, int, bool]] = {
 }
 _SIZES = {"fxsave": 512, "fxsave64": 512, "fxrstor": 512, "fxrstor64": 512, "fnsave": 108, "frstor": 108, "fnstenv": 28,
           "fldenv": 28, "cmpxchg16b": 16}  # fmt: skip
+_SEGMENT_PREFIXES = bytes((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x67))  # and address size
 _STACK_REGISTERS = ("rsp", "rbp", "esp", "ebp")
 
 
@@ -92,6 +93,14 @@ def first_reaching(code: bytes, pc: int, boundary: int) -> int:
         code = code[after - pc :]
         pc = after
     return pc
+
+
+def first_vex(code: bytes, pc: int) -> int | None:
+    """The address of the first instruction of a block that has a VEX prefix: AVX, or BMI."""
+    for at, size, _name, _text in _decoder().disasm_lite(code, pc):
+        if code[at - pc : at - pc + size].lstrip(_SEGMENT_PREFIXES)[:1] in (b"\xc4", b"\xc5"):
+            return int(at)
+    return None
 
 
 def _accesses(code: bytes, pc: int, get: Get) -> Iterator[MemoryAccess]:
