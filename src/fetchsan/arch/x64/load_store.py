@@ -127,7 +127,9 @@ def _accesses(code: bytes, pc: int, get: Get) -> Iterator[MemoryAccess]:
         address &= (1 << 8 * instruction.addr_size) - 1
         if segment in ("fs", "gs"):
             address = address + get(f"{segment}_base") & _MASK64
-        write = name in _READ_MODIFY_WRITE or (position == 0 and bool(operand.access & 2))
+        # Of add and its like only the first operand is written; xchg names its memory in either place.
+        first = position == 0 or name == "xchg"
+        write = first and (name in _READ_MODIFY_WRITE or bool(operand.access & 2))
         size = _SIZES.get(name, operand.size) or 1
         yield MemoryAccess(address, size, write, base in _STACK_REGISTERS and not segment)
     implicit = _IMPLICIT.get(name)
