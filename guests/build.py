@@ -98,12 +98,15 @@ def _application(name: str, number: int) -> Program:
     return Program(f"{folder}/{name}.so", (f"{folder}/application.c", f"{folder}/work.S"), flags, text_apart=True)
 
 
-def _hole(name: str, *sources: str, flags: tuple[str, ...] = (), text_apart: bool = True) -> Program:
+def _hole(
+    name: str, *sources: str, flags: tuple[str, ...] = (), text_apart: bool = True, target: Target = _AARCH64
+) -> Program:
     """An application of the osv-holes scenario."""
     folder = "src/fetchsan/scenarios/guests"
+    suffix = "-x64" if target is _X64 else ""
     flags = (*_APPLICATION, f'-DNAME="{name}"', f"-Wl,-soname,{name}.so", *flags)
     paths = tuple(f"{folder}/{source}" for source in sources)
-    return Program(f"{folder}/{name}.so", paths, flags, ("-lgcc",), text_apart=text_apart)
+    return Program(f"{folder}/{name}{suffix}.so", paths, flags, ("-lgcc",), text_apart=text_apart, target=target)
 
 
 def _relocations(name: str, target: Target) -> Program:
@@ -148,12 +151,18 @@ PROGRAMS = (
     _relocations("x64", _X64),
     _application("tst-hello", 1),
     _application("tst-other", 2),
-    _hole("tst-mprotect", "mprotect.c"),
-    _hole("tst-textrel", "textrel.c", "relocated.S", flags=("-Wl,-z,notext",)),
     _hole("tst-bss-tail", "bss_tail.c", "tail.S", flags=_TAIL_LAYOUT, text_apart=False),
-    _hole("tst-plugin", "plugin.S"),
-    _hole("tst-alias", "alias.c"),
-    _hole("tst-two-cpus", "two_cpus.c", "two_cpus_code.S"),
+    *(
+        hole
+        for target in (_AARCH64, _X64)
+        for hole in (
+            _hole("tst-mprotect", "mprotect.c", target=target),
+            _hole("tst-textrel", "textrel.c", "relocated.S", flags=("-Wl,-z,notext",), target=target),
+            _hole("tst-plugin", "plugin.S", target=target),
+            _hole("tst-alias", "alias.c", target=target),
+            _hole("tst-two-cpus", "two_cpus.c", "two_cpus_code.S", target=target),
+        )
+    ),
     *(_osv_test(name) for name in ("tst-mmap", "tst-mmap-file", "tst-elf-permissions")),
 )
 

@@ -19,14 +19,17 @@ from fetchsan.findings.finding import Finding
 from fetchsan.findings.location import Location
 from fetchsan.findings.symbols import MappedRange, Symboliser
 from fetchsan.kernel.mmu.maps import rights
+from fetchsan.kernel.mmu.ports import AARCH64, X64
 from fetchsan.kernel.mmu.vma import FileVma
 from fetchsan.kernel.options import SyncPolicy
 from fetchsan.kernel.osv import Aborted, OsvKernel, RofsFile
 from fetchsan.kernel.task import Exited
+from fetchsan.machine.engine_pe import EnginePE
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.interruption import stopping_on_signals
 from fetchsan.machine.machine import Machine, Mode
 from fetchsan.machine.memory import FRAME_SIZE, PhysicalMemory
+from fetchsan.machine.x64_machine import X64Machine
 from fetchsan.scenarios.turns import Turns
 
 __all__ = ["Eviction", "Life", "always", "never"]
@@ -35,6 +38,8 @@ Eviction = Callable[[int], bool]
 """Whether the line at a virtual address reaches the point of unification before it is first fetched."""
 
 _RAM = 16 << 20
+_SUFFIXES = {"aarch64": "", "x64": "-x64"}
+"""What the names of the package's objects end in, by port."""
 
 
 def never(line: int) -> bool:
@@ -50,26 +55,35 @@ def always(line: int) -> bool:
 class Life:
     """A context manager: one machine with one kernel, from power-on to the end. `hits` are those of `check` mode so far.
 
-    `tracked` frames are watched from the start: a second, identical life is told there who wrote what the first one executed.
+    `cpu` None is an x86-64 machine. `tracked` frames are watched from the start: a second, identical life is told there who
+    wrote what the first one executed.
     """
 
     def __init__(
-        self, cpu: CpuProfile, mode: Mode, sync: SyncPolicy, *, pes: int = 1, tracked: frozenset[int] = frozenset()
+        self, cpu: CpuProfile | None, mode: Mode, sync: SyncPolicy, *, pes: int = 1, tracked: frozenset[int] = frozenset()
     ) -> None:
-        self.cpu = cpu
         self.hits: list[Hit] = []
         self._files: dict[str, RofsFile] = {}
         self._evicted: Eviction = never
         self._turns: Turns | None = None
         self._symboliser = Symboliser(self._mappings, self._read_object)
         self._collector = Collector(self._symboliser.locate, disassemble)
-        self._machine = Machine(
-            cpu, memory=PhysicalMemory(_RAM), mode=mode, pes=pes, user=False, tracked=tracked, on_hit=self._hit
-        )
+        memory = PhysicalMemory(_RAM)
+        self._machine: Machine | X64Machine
+        if cpu is None:
+            self._machine, port = X64Machine(memory=memory, mode=mode, pes=pes, user=False), X64
+        else:
+            self._machine = Machine(cpu, memory=memory, mode=mode, pes=pes, user=False, tracked=tracked, on_hit=self._hit)
+            port = AARCH64
+        self._suffix = _SUFFIXES[port.name]
         self._kernel = OsvKernel(
-            self._machine, sync=sync, symbolise=lambda address: self.locate(address).label, text_arrived=self._text_arrived
+            self._machine,
+            sync=sync,
+            port=port,
+            symbolise=lambda address: self.locate(address).label,
+            text_arrived=self._text_arrived,
         )
-        self._pes = [self._machine.add_pe(self._kernel) for _ in range(pes)]
+        self._pes: list[EnginePE] = [self._machine.add_pe(self._kernel) for _ in range(pes)]
         for pe in self._pes:
             self._kernel.boot(pe)
 
@@ -98,7 +112,7 @@ class Life:
         """
         self._evicted = evicted
         main = self._pes[0]
-        with stopping_on_signals(self._stop):
+        with stopping_on_signals(self._interrupt):
             self._kernel.start_application(main, self.add_file(f"{application}.so"), [f"{application}.so", *arguments])
             if thread is None:
                 main.run()
@@ -113,7 +127,8 @@ class Life:
     def add_file(self, name: str) -> RofsFile:
         """Put one of the package's objects into the image, at `/name`."""
         if name not in self._files:
-            data = files("fetchsan.scenarios").joinpath("guests", name).read_bytes()
+            built = f"{name.removesuffix('.so')}{self._suffix}.so"
+            data = files("fetchsan.scenarios").joinpath("guests", built).read_bytes()
             self._files[name] = RofsFile(f"/{name}", data, ino=len(self._files) + 1)
             self._kernel.image.add(self._files[name])
         return self._files[name]
@@ -126,9 +141,9 @@ class Life:
         """The name of an address of the application that is loaded (after its end: only if it aborted)."""
         return self._symboliser.locate(address)
 
-    def _stop(self) -> None:
+    def _interrupt(self) -> None:
         for pe in self._pes:
-            pe.engine.stop()
+            pe.interrupt()
 
     def _text_arrived(self, physical: int, virtual: int) -> None:
         self._write_back(physical, virtual)
@@ -137,6 +152,8 @@ class Life:
 
     def _write_back(self, physical: int, virtual: int) -> None:
         """An eviction is what DC CVAU does, uncalled for; nothing of the new page is in the instruction cache yet."""
+        if isinstance(self._machine, X64Machine):
+            return
         size = self._machine.rules.line
         for offset in range(0, FRAME_SIZE, size):
             if self._evicted(virtual + offset):

@@ -3,8 +3,9 @@
 
 The patch synchronises a page of code when `populate_vma` brings it in. Code also changes afterwards, and elsewhere. Every
 hole is played as OSv is ("osv") and corrected: by the kernel, which then synchronises where it should (the policy
-"complete"), or by the application, which is given the option "corrected". Each in `check`, `stale` and `coherent` mode;
-every cell is a run on a machine of its own. `osv_holes_story` tells what came of them.
+"complete"), or by the application, which is given the option "corrected". Each in `check`, `stale` and `coherent` mode, and
+as OSv is on x86-64, whose caches need nothing. Every cell is a run on a machine of its own. `osv_holes_story` tells what came
+of them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from fetchsan.machine.memory import FRAME_SIZE
 from fetchsan.scenarios.life import Life
 from fetchsan.scenarios.outcome import EC0, OK, OLD_CODE, Outcome, outcome
 
-__all__ = ["CPU", "HOLES", "MODES", "Cell", "Hole", "objections", "run_hole", "told"]
+__all__ = ["CPU", "HOLES", "MODES", "X64", "Cell", "Hole", "Place", "objections", "run_hole", "told"]
 
 CPU = "cortex-a72"
 MODES: tuple[Mode, ...] = ("check", "stale", "coherent")
+Place = Mode | Literal["x86-64"]
+"""A mode of the Cortex-A72, or the other machine."""
+X64: Literal["x86-64"] = "x86-64"
 _PLUGIN = "tst-plugin.so"
 
 
@@ -51,6 +55,7 @@ class Hole:
     thread: str | None = None
     at_once: bool = False
     right: str = OK
+    on_x64: bool = True
 
     @property
     def pe(self) -> int:
@@ -64,7 +69,7 @@ class Cell:
 
     hole: Hole
     corrected: bool
-    mode: Mode
+    mode: Place
     outcome: Outcome
     findings: tuple[Finding, ...]
 
@@ -89,6 +94,7 @@ HOLES = (
         "zeroed. What follows in the file can still be executed; zeros would have stopped it (EC=0, here the right end).",
         "The linker synchronises executable segments after it has zeroed their ends.",
         right=EC0,
+        on_x64=False,  # two zeros are an instruction there (ADD)
     ),
     Hole(
         "d1", "write(2) to mapped code", "tst-alias", Kind.MISSING_DC_CLEAN, "answer", "pwrite64(2)", OLD_CODE, "application",
@@ -138,17 +144,18 @@ HOLES = (
 """In the order of the letters; the digits tell variants of a hole apart."""
 
 
-def run_hole(hole: Hole, mode: Mode, *, corrected: bool) -> Cell:
+def run_hole(hole: Hole, mode: Place, *, corrected: bool) -> Cell:
     """One run, on a machine that was just switched on (and a second one, if the first did not see who wrote)."""
     cell, unseen = _run(hole, mode, corrected, frozenset())
     return _run(hole, mode, corrected, unseen)[0] if unseen else cell
 
 
-def _run(hole: Hole, mode: Mode, corrected: bool, tracked: frozenset[int]) -> tuple[Cell, frozenset[int]]:
+def _run(hole: Hole, mode: Place, corrected: bool, tracked: frozenset[int]) -> tuple[Cell, frozenset[int]]:
     by_kernel = corrected and hole.corrected_by == "kernel"
     sync: SyncPolicy = "complete" if by_kernel else "osv"
     arguments = (*hole.arguments, "corrected") if corrected and not by_kernel else hole.arguments
-    with Life(get_cpu(CPU), mode, sync, pes=hole.pe + 1, tracked=tracked) as machine:
+    cpu, machine_mode = (get_cpu(CPU), mode) if mode != X64 else (None, MODES[0])
+    with Life(cpu, machine_mode, sync, pes=hole.pe + 1, tracked=tracked) as machine:
         machine.add_file(_PLUGIN)
         end = outcome(
             machine, lambda: machine.run(hole.application, *arguments, thread=hole.thread, at_once=hole.at_once)
@@ -194,4 +201,5 @@ def _list(found: Sequence[tuple[Kind, str, str, int]]) -> str:
 
 
 def _name(cell: Cell) -> str:
-    return f"hole {cell.hole.name}, {'corrected' if cell.corrected else 'as OSv is'}, {cell.mode} mode"
+    place = X64 if cell.mode == X64 else f"{cell.mode} mode"
+    return f"hole {cell.hole.name}, {'corrected' if cell.corrected else 'as OSv is'}, {place}"

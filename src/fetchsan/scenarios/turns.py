@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An application's two threads on two PEs, in turn and always in the same way.
 
-A turn lasts until the PE waits (WFI, with interrupts masked: no exception, so no context synchronisation event). With
+A turn lasts until the PE waits (WFI or HLT, with interrupts masked: no exception, so no context synchronisation event). With
 `at_once` the other PE also gets a turn in the middle of the first's page faults: as soon as the PTE of a page of code can
 be seen, which is before OSv synchronises the page.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from fetchsan.errors import InternalError
 from fetchsan.kernel.osv import OsvKernel
 from fetchsan.kernel.osv.thread import Thread
-from fetchsan.machine.pe import PE
+from fetchsan.machine.engine_pe import EnginePE
 
 __all__ = ["Turns"]
 
@@ -25,7 +25,7 @@ _LIMIT = 1000
 class Turns:
     """`main` is ready to run the application's main(); `other` will run the exported function `entry`."""
 
-    def __init__(self, kernel: OsvKernel, main: PE, other: PE, entry: str, *, at_once: bool) -> None:
+    def __init__(self, kernel: OsvKernel, main: EnginePE, other: EnginePE, entry: str, *, at_once: bool) -> None:
         self._kernel = kernel
         self._main = main
         self._other = other

@@ -2,7 +2,7 @@
 """Owns the way from SVC (or SYSCALL) to the function of OSv's API that is meant, and back.
 
 OSv answers Linux's numbers with its libc's functions: a call is declared by name where it is implemented, and each port
-says which number has which name and which registers hold what.
+says which number has which name and which registers hold what (`ports`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetchsan.kernel.abi.aarch64_calling import CALLING as AARCH64_CALLING
 from fetchsan.kernel.abi.calling import Calling
-from fetchsan.kernel.abi.x64_calling import CALLING as X64_CALLING
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.memory import OutOfMemoryError
@@ -22,13 +20,9 @@ from fetchsan.machine.memory import OutOfMemoryError
 if TYPE_CHECKING:
     from fetchsan.kernel.osv.thread import Thread
 
-__all__ = ["ABIS", "Call", "call", "declare", "make_call"]
+__all__ = ["Call", "call", "declare", "make_call"]
 
 _RESULT = (1 << 64) - 1
-
-
-ABIS: dict[str, Calling] = {"aarch64": AARCH64_CALLING, "x64": X64_CALLING}
-"""By the port's name."""
 
 
 @dataclass(frozen=True, slots=True)

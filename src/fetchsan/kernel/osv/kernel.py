@@ -20,22 +20,22 @@ from typing import Final, Literal
 from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.esr import ExceptionClass
 from fetchsan.errors import NotExecutableError
-from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS
 from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.clock import Clock
 from fetchsan.kernel.errors import Access, GuestFault
-from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
+from fetchsan.kernel.exception_report import Symbolise
 from fetchsan.kernel.linker.osv_object import LINKER, load_object
 from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
+from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
 from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import SyncPolicy
 from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, shm_calls, signal_calls  # noqa: F401
-from fetchsan.kernel.osv.calls import ABIS, make_call
-from fetchsan.kernel.osv.faults import fault_exception
+from fetchsan.kernel.osv.calls import make_call
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
+from fetchsan.kernel.osv.ports import OSV_PORTS
 from fetchsan.kernel.osv.signals import SIGNAL_RETURN, generate_signal, return_from_signal
 from fetchsan.kernel.osv.thread import Aborted, Application, Thread
 from fetchsan.kernel.signals import Signal, SignalInfo
@@ -50,9 +50,6 @@ _KERNEL_TEXT: Final = range(0x4008_0000, 0x4088_0000)
 """From `kernel_base` on. Nothing is mapped there for the guest: a fetch from it comes here instead."""
 _MAIN_RETURN: Final = _KERNEL_TEXT.start
 _KERNEL_NAMES = {_MAIN_RETURN: "run_main+0x0 (kernel)", SIGNAL_RETURN: "call_signal_handler_thunk+0x0 (kernel)"}
-
-# Of the exceptions that come through `exception`, those that write FAR_EL1 (Arm ARM, "FAR_EL1"). EC=0 does not.
-_UPDATE_FAR = frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME})
 
 
 class _KernelSpace(OsvSpace):
@@ -77,6 +74,7 @@ class OsvKernel:
         hardware: Hardware,
         *,
         sync: SyncPolicy,
+        port: Port = AARCH64,
         files: Iterable[RofsFile] = (),
         symbolise: Symbolise = lambda address: "",
         text_arrived: Callable[[int, int], None] = lambda physical, virtual: None,
@@ -87,14 +85,14 @@ class OsvKernel:
         self.console = bytearray()
         """What applications wrote, and what the kernel said beside it."""
         self.clock = Clock()
-        self.space = _KernelSpace(hardware, sync=sync)
+        self.space = _KernelSpace(hardware, sync=sync, port=port)
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
         self.image = Image(self.clock.realtime_ns, lambda: procfs_maps(self.space).encode("utf-8", "surrogateescape"))
         for file in files:
             self.image.add(file)
         self.application = Application()
-        self._abi = ABIS[self.space.port.name]
+        self._port = OSV_PORTS[port.name]
         self._threads: dict[int, Thread] = {}  # by PE
         self._unimplemented: set[int] = set()  # system calls that were named already
         self._end: Exited | Aborted | None = None
@@ -188,8 +186,14 @@ class OsvKernel:
         address = loaded.lookup(entry)
         if address is None:
             raise NotExecutableError(loaded.path, f"exports no {entry}()")
-        registers = dict.fromkeys(GENERAL_REGISTERS, 0) | {f"x{number}": value for number, value in enumerate(arguments)}
-        for register, value in (registers | {"x30": _MAIN_RETURN, "sp": top, "pc": address}).items():
+        port = self._port
+        registers = dict.fromkeys(port.general, 0) | dict(zip(port.calling.arguments, arguments, strict=False))
+        if port.link is not None:
+            registers[port.link] = _MAIN_RETURN
+        else:
+            top -= 8
+            self.memory.write_u64(top, _MAIN_RETURN)
+        for register, value in (registers | {"sp": top, "pc": address}).items():
             pe.set(register, value)
         self.hardware.context_synchronise(pe.index)
 
@@ -201,7 +205,7 @@ class OsvKernel:
         try:
             self.clock.tick()
             self.space.pe = pe.index
-            make_call(self._threads[pe.index], self._abi)
+            make_call(self._threads[pe.index], self._port.calling)
         except Exception as error:
             pe.fail(error)
         self.hardware.context_synchronise(pe.index)
@@ -225,7 +229,7 @@ class OsvKernel:
         thread = self._threads[pe.index]
         thread.over = True
         if thread.entry == "main":
-            self.end(pe, Exited(pe.get("x0") & 0xFF))
+            self.end(pe, Exited(pe.get(self._port.calling.result) & 0xFF))
         else:
             pe.stop()
 
@@ -264,14 +268,14 @@ class OsvKernel:
     def _signal(self, pe: ProcessingElement, fault: GuestFault) -> None:
         """`vm_sigsegv` and `vm_sigbus`: to the application's handler, or the end."""
         pc = pe.get("pc")
-        exception = fault_exception(fault, pc)
+        exception = self._port.fault(fault, pc)
         if pc == 0:
             heading = "trying to execute null pointer"
         elif pc in _KERNEL_TEXT:
             heading = f"page fault outside application, addr: 0x{fault.address:016x}"
         else:
             info = SignalInfo(fault.signal, fault.code, fault.address, exception=exception)
-            if generate_signal(self._threads[pe.index], info):
+            if self._port.signals and generate_signal(self._threads[pe.index], info):
                 return
             heading = f"page fault in application, addr: 0x{fault.address:016x}"
         self._abort(pe, exception, Signal(fault.signal), heading)
@@ -279,17 +283,15 @@ class OsvKernel:
     def exception(self, pe: ProcessingElement, exception: CPUException) -> None:
         """Everything else is fatal: `handle_unexpected_exception`."""
         try:
-            if exception.ec not in _UPDATE_FAR:
+            if exception.ec not in self._port.updates_far:
                 exception = replace(exception, far=self.space.far)
             self._abort(pe, exception, Signal.SIGILL)
         except Exception as error:
             pe.fail(error)
 
     def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal, heading: str | None = None) -> None:
-        *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
-        state = RegisterDump(tuple(general), sp, exception.pc, pstate)
-        trace = backtrace(exception.pc, general[29], self.memory.read_u64)
-        self.end(pe, Aborted(exception, exception_report(signal, exception, state, trace, self._name, heading=heading)))
+        report = self._port.report(pe, signal, exception, self.memory.read_u64, self._name, heading)
+        self.end(pe, Aborted(exception, report))
 
     def _name(self, address: int) -> str:
         return _KERNEL_NAMES.get(address) or self.symbolise(address)

@@ -23,9 +23,9 @@ static long map(long file, int rights)
     return need(system_call(SYS_mmap, 0, PAGE, rights, MAP_SHARED, file, TEXT), "mmap failed");
 }
 
-static NOINLINE void patch(volatile uint32_t *at)
+static NOINLINE void patch(long code, int number)
 {
-    *at = MOV_W0(2);
+    *(volatile uint32_t *)(code + CONSTANT_AT) = CONSTANT_WORD(number);
 }
 
 EXPORT int main(int argc, char **argv)
@@ -36,15 +36,15 @@ EXPORT int main(int argc, char **argv)
     long alias = mapping ? map(file, PROT_READ | PROT_WRITE) : mapped;
     code *answer = (code *)(uintptr_t)mapped;
     if (mapping) /* the first store gives the file another page, which every mapping then has to fault in */
-        *(volatile uint32_t *)alias = MOV_W0(1);
+        patch(alias, 1);
     if (answer() != 1)
         judge(0, 1);
     if (shared || mapping) {
-        patch((uint32_t *)alias);
+        patch(alias, 2);
         need(system_call(SYS_msync, alias, PAGE, MS_SYNC, 0, 0, 0), "msync failed");
     } else {
-        uint32_t word = MOV_W0(2);
-        need(system_call(SYS_pwrite64, file, (long)&word, sizeof word, TEXT, 0, 0), "pwrite failed");
+        uint32_t word = CONSTANT_WORD(2);
+        need(system_call(SYS_pwrite64, file, (long)&word, sizeof word, TEXT + CONSTANT_AT, 0, 0), "pwrite failed");
     }
     if (given(argc, argv, "corrected"))
         __builtin___clear_cache((char *)mapped, (char *)mapped + 8);

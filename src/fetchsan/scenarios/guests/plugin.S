@@ -6,7 +6,11 @@
     .globl  answer
     .type   answer, %function
 answer:
+#if defined(__aarch64__)
     mov     w0, #1
+#elif defined(__x86_64__)
+    mov     $1, %eax
+#endif
     ret
     .size   answer, . - answer
     .balign 4096

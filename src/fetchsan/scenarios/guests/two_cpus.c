@@ -10,16 +10,22 @@ extern HIDDEN code service, patched; /* two_cpus_code.S: each in a page of its o
 static volatile uint32_t ready, go, done, corrected;
 static volatile int seen;
 
-/* Interrupts are masked: WFI ends without an exception, so waiting synchronises nothing. */
+/* Interrupts are masked: WFI (HLT) ends without an exception, so waiting synchronises nothing. */
 static inline void wait_for(volatile uint32_t *flag)
 {
     while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
-        __asm__ volatile("wfi" ::: "memory");
+        __asm__ volatile(WAIT ::: "memory");
 }
 
 static inline void tell(volatile uint32_t *flag)
 {
     __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+}
+
+/* What is patched, in patched(). */
+static inline volatile uint32_t *constant(void)
+{
+    return (volatile uint32_t *)((uintptr_t)patched + CONSTANT_AT);
 }
 
 EXPORT void call_service(void)
@@ -32,7 +38,7 @@ EXPORT void call_service(void)
 
 EXPORT void call_patched(void)
 {
-    volatile uint32_t *word = (uint32_t *)(uintptr_t)patched;
+    volatile uint32_t *word = constant();
     wait_for(&ready);
     *word = *word; /* the private copy of the page is made here, by this processor */
     if (patched() != 1)
@@ -40,15 +46,15 @@ EXPORT void call_patched(void)
     tell(&done);
     wait_for(&go);
     if (corrected)
-        __asm__ volatile("isb" ::: "memory");
+        __asm__ volatile(SYNCHRONISE_CONTEXT ::: "memory");
     seen = patched();
     done = 2;
 }
 
 static NOINLINE void patch(void)
 {
-    volatile uint32_t *word = (uint32_t *)(uintptr_t)patched;
-    *word = MOV_W0(2);
+    volatile uint32_t *word = constant();
+    *word = CONSTANT_WORD(2);
     __builtin___clear_cache((char *)word, (char *)(word + 1));
 }
 
@@ -68,7 +74,7 @@ EXPORT int main(int argc, char **argv)
     patch();
     tell(&go);
     while (done != 2)
-        __asm__ volatile("wfi" ::: "memory");
+        __asm__ volatile(WAIT ::: "memory");
     judge(seen, 2);
     return 0;
 }

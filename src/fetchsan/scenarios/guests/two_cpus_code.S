@@ -7,7 +7,11 @@
     .hidden \name
     .type   \name, %function
 \name:
+#if defined(__aarch64__)
     mov     w0, #\number
+#elif defined(__x86_64__)
+    mov     $\number, %eax
+#endif
     ret
     .size   \name, . - \name
     .balign 4096
