@@ -65,7 +65,7 @@ _CTL_TLB_MODE = ctl(12, 1, 1)
 
 _ptr, _u32, _u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
 
-FillCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, ctypes.c_int, ctypes.POINTER(_u64), _ptr)
+FillCallback = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, ctypes.c_int, ctypes.POINTER(_u32), _ptr)
 """(engine, virtual page, READ|WRITE|FETCH, result: {physical, protection}, data) -> translated"""
 InterruptCallback = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
 SystemCallback = ctypes.CFUNCTYPE(_u32, _ptr, _u32, ctypes.POINTER(_u32), _ptr)

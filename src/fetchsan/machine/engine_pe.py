@@ -6,7 +6,6 @@ Errors cannot cross the engine's C frames: callbacks catch everything, `fail` ke
 
 from __future__ import annotations
 
-import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -21,6 +20,7 @@ __all__ = ["PAGE", "PAGE_MASK", "Access", "EnginePE"]
 Access = Literal["read", "write", "execute"]
 PAGE = 4096
 PAGE_MASK = ~(PAGE - 1)
+_LOW_PAGE_MASK = 0xFFFF_F000
 _FAULT_LIMIT = 100
 """How often one instruction may fault at one address, each time handled, before we call it a bug of ours."""
 _ERR_EXCEPTION = 21
@@ -128,19 +128,21 @@ class EnginePE(ABC):
             return False
         if not entry:
             return False
-        result[0] = entry & PAGE_MASK
-        ctypes.cast(result, ctypes.POINTER(ctypes.c_uint32))[2] = entry & 7
+        result[0] = entry & _LOW_PAGE_MASK
+        result[1] = entry >> 32
+        result[2] = entry & 7
         return True
 
-    def _ask_handler(self, virtual: int, access: Access) -> None:
-        """Give the kernel a page fault; it must not come back for ever."""
+    def _ask_handler(self, virtual: int, access: Access) -> bool:
+        """Give the kernel a page fault, which must not come back for ever. Whether the page is there now."""
         if not self.handler.page_fault(self, virtual, access):
-            return
+            return False
         fault = (self._engine.pc(), virtual, access)
         self._same_fault = self._same_fault + 1 if fault == self._last_fault else 0
         self._last_fault = fault
         if self._same_fault > _FAULT_LIMIT:
             raise InternalError(f"the {access} fault at {virtual:#x} (pc {fault[0]:#x}) comes back although it was handled")
+        return True
 
     def _raise_failure(self) -> None:
         if self._error is not None:

@@ -77,6 +77,11 @@ class PhysicalMemory:
         offset = physical - self.base
         self.view[offset : offset + len(data)] = data
 
+    def read_u32(self, physical: int) -> int:
+        """One little-endian word (an instruction) of RAM."""
+        offset = physical - self.base
+        return int.from_bytes(self.view[offset : offset + 4], "little")
+
     def read_u64(self, physical: int) -> int:
         """One little-endian doubleword (a PTE)."""
         return self.words[(physical - self.base) >> 3]

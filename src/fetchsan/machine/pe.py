@@ -173,12 +173,19 @@ class PE(EnginePE):
             return
         if access != "execute":
             virtual = self._exact(virtual)
-        self._ask_handler(virtual, access)
+        if self._ask_handler(virtual, access) and access != "execute":
+            # The instruction misses the TLB again: let native code answer.
+            self._translate(virtual & PAGE_MASK, WRITE if access == "write" else READ)
 
     def _exact(self, page: int) -> int:
         """The address within `page` that the instruction at PC accesses: the engine tells only the page."""
         pc = self.engine.pc()
-        address = access_address(self.machine.word_at(self, pc), pc, self.engine.get)
+        running = self._executing.get(pc & PAGE_MASK)
+        if running is not None:
+            word = self.machine.memory.read_u32(running.frame | pc & ~PAGE_MASK)
+        else:
+            word = self.machine.word_at(self, pc)
+        address = access_address(word, pc, self.engine.get)
         if address is None:
             return page
         if not address >> 55 & 1:
