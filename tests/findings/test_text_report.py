@@ -130,6 +130,12 @@ def test_every_kind_has_a_hint_that_names_an_instruction(kind: Kind) -> None:
     assert any(name in hint(finding(kind=kind)) for name in ("DC CVAU", "DSB ISH", "IC IVAU", "ISB"))
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_the_kernel_is_blamed_for_a_page_that_it_did_not_synchronise_only(kind: Kind) -> None:
+    told = hint(finding(kind=kind, writer=Writer("page-cache fill", 1, None, None)))
+    assert ("populate_vma() owes" in told) == (kind is not Kind.MISSING_ISB)
+
+
 def test_no_colour_without_a_terminal() -> None:
     assert not Style.of(io.StringIO(), {}).colour
 

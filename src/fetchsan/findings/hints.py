@@ -54,12 +54,16 @@ _BY_AGENT: dict[str, str] = {
     "read(2)": "read(2) wrote this code: the program owes the sequence above after the call, as after its own stores.",
 }
 
+# Where all was done but the last step, the kernel did synchronise.
+_NOT_BY_AGENT = {("page-cache fill", Kind.MISSING_ISB)}
+
 
 def hint(finding: Finding) -> str:
     """What to add, in one or two sentences."""
     sentences = [_BY_KIND[finding.kind]]
-    if finding.writer is not None and finding.writer.agent in _BY_AGENT:
-        sentences.append(_BY_AGENT[finding.writer.agent])
+    agent = finding.writer.agent if finding.writer is not None else None
+    if agent in _BY_AGENT and (agent, finding.kind) not in _NOT_BY_AGENT:
+        sentences.append(_BY_AGENT[agent])
     if finding.prefetch_only:
         sentences.append(
             "This processor had not fetched from the page since it became executable, so only a prefetch could be stale: "

@@ -229,7 +229,7 @@ class OsvKernel:
         thread = self._threads[pe.index]
         thread.over = True
         if thread.entry == "main":
-            self.end(pe, Exited(pe.get(self._port.calling.result) & 0xFF))
+            self.end(Exited(pe.get(self._port.calling.result) & 0xFF))
         else:
             pe.stop()
 
@@ -291,12 +291,12 @@ class OsvKernel:
 
     def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal, heading: str | None = None) -> None:
         report = self._port.report(pe, signal, exception, self.memory.read_u64, self._name, heading)
-        self.end(pe, Aborted(exception, report))
+        self.end(Aborted(exception, report))
 
     def _name(self, address: int) -> str:
         return _KERNEL_NAMES.get(address) or self.symbolise(address)
 
-    def end(self, pe: ProcessingElement, end: Exited | Aborted) -> None:
+    def end(self, end: Exited | Aborted) -> None:
         """The application is over (or the machine halted), on every PE."""
         self._end = end
         for thread in self._threads.values():

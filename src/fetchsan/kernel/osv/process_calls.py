@@ -24,7 +24,7 @@ _CLOCKS = {0: Clock.realtime_ns, 1: Clock.monotonic_ns, 2: Clock.cpu_ns, 4: Cloc
 
 @call
 def sys_exit_group(thread: Thread, status: int) -> int:
-    thread.kernel.end(thread.pe, Exited(status & 0xFF))
+    thread.kernel.end(Exited(status & 0xFF))
     return 0
 
 
