@@ -312,3 +312,20 @@ def test_unmapping_is_seen_by_the_next_access() -> None:
     guest.calls = [lambda: guest.unmap(DATA)]
     guest.run("488b07" + "0f05" + "488b07", rdi=DATA)
     assert guest.events == [("read", CODE + 5, DATA)]
+
+
+def test_where_a_block_was_ended_the_program_goes_on_however_it_comes_there() -> None:
+    guest = Guest()
+    guest.map(DATA, R | X)
+    guest.map(CODE, R | X)
+    guest.write(CODE, bytes.fromhex("0f05" + "ffe7"))  # syscall; jmp rdi
+    guest.write(DATA + 4092, bytes.fromhex("f7f1" + "9090"))  # div ecx, then over the end of the page
+
+    def second_page() -> None:
+        guest.map(DATA + 4096, R | X)
+        guest.write(DATA + 4096, bytes.fromhex("b807000000") + EXIT)
+
+    guest.calls = [second_page]
+    guest.on_exception = lambda _exception: guest.pe.set("rip", CODE)
+    guest.run(at=DATA + 4092, rcx=0, rdi=DATA + 4096)
+    assert guest.events[-1] == ("syscall", DATA + 4096 + 7, 7)
