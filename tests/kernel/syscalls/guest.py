@@ -11,14 +11,16 @@ from mmu.recording import RecordingHardware
 
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.kernel.abi.aarch64 import Aarch64Abi
-from fetchsan.kernel.abi.aarch64_calling import CALLING
+from fetchsan.kernel.abi.abi import Abi
 from fetchsan.kernel.host import Host
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import DirectoryGrant, KernelOptions
 
 AT_FDCWD = -100
-_NUMBERS = {name: number for number, name in CALLING.names.items()}
 _SCRATCH = 1 << 20
+
+
+_ALIASES = {"rip": "pc", "rsp": "sp"}
 
 
 class Registers:
@@ -32,10 +34,10 @@ class Registers:
         self.stopped = False
 
     def get(self, register: str) -> int:
-        return self.values.get(register, 0)
+        return self.values.get(_ALIASES.get(register, register), 0)
 
     def set(self, register: str, value: int) -> None:
-        self.values[register] = value
+        self.values[_ALIASES.get(register, register)] = value
 
     def get_many(self, registers: Sequence[str]) -> list[int]:
         return [self.get(register) for register in registers]
@@ -57,10 +59,10 @@ class Machine(RecordingHardware):
         self.calls.append(("set_translation_root", pe, root))
 
 
-def program() -> bytes:
+def program(machine: int = 183) -> bytes:
     """The smallest ELF file that loads."""
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0x40_0078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, 0x40_0078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
     return header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x40_0000, 0x40_0000, 0x80, 0x80, 0x1000) + bytes(8)
 
 
@@ -75,16 +77,20 @@ class Guest:
         grants: tuple[DirectoryGrant, ...] = (),
         host: Host | None = None,
         argv: tuple[str, ...] = ("./prog",),
+        abi: Abi | None = None,
     ) -> None:
+        abi = abi or Aarch64Abi(get_cpu("cortex-a72"))
+        self._calling = abi.calling
+        self._numbers = {name: number for number, name in abi.calling.names.items()}
         if not (directory / "prog").exists():
-            (directory / "prog").write_bytes(program())
+            (directory / "prog").write_bytes(program(abi.elf_machine))
             (directory / "prog").chmod(0o755)
         self.messages: list[str] = []
         options = KernelOptions(
             argv=argv, cwd=directory, sysroot=sysroot, directories=grants, capture_stdout=True, env=(("A", "b"),)
         )
         self.kernel = Kernel(
-            Machine(), options, host=host or Host(), abi=Aarch64Abi(get_cpu("cortex-a72")), message=self.messages.append
+            Machine(), options, host=host or Host(), abi=abi, message=self.messages.append
         )
         self.pe = Registers()
         self.task = self.kernel.start(self.pe)
@@ -94,12 +100,13 @@ class Guest:
     def call(self, name: str, *arguments: int | bytes) -> int:
         """The result of a system call as the program sees it: negative for an errno. Bytes go by address, with a NUL."""
         values = [self.put(value + b"\0") if isinstance(value, bytes) else value for value in arguments]
-        self.pe.values.update({f"x{i}": value & (1 << 64) - 1 for i, value in enumerate(values)})
-        self.pe.values["x8"] = _NUMBERS[name]
+        for register, value in zip(self._calling.arguments, values, strict=False):
+            self.pe.values[register] = value & (1 << 64) - 1
+        self.pe.values[self._calling.number] = self._numbers[name]
         self.kernel.system_call(self.pe)
         if self.pe.failure is not None:
             raise self.pe.failure
-        return (self.pe.get("x0") ^ 1 << 63) - (1 << 63)
+        return (self.pe.get(self._calling.result) ^ 1 << 63) - (1 << 63)
 
     def room(self, size: int) -> int:
         """The address of `size` fresh bytes."""

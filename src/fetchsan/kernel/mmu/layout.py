@@ -23,6 +23,7 @@ class Layout:
     stack_top: int
     image_base: int  # of a position-independent executable
     brk_gap: int  # from the end of the executable to the start of the heap
+    low_area: tuple[int, int] | None = None  # where MAP_32BIT maps, on a port that has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,14 @@ class LinuxLayoutRules:
     random_bits: int
     stack_bits: int
     brk_range: int
+    low_area: tuple[int, int] | None = None
 
 
 ARM64_LAYOUT = LinuxLayoutRules(limit=1 << 48, random_bits=18, stack_bits=18, brk_range=1 << 30)
 # A page below the hole in the middle stays free: SYSRET to a non-canonical address would fault in the kernel.
-X86_64_LAYOUT = LinuxLayoutRules(limit=(1 << 47) - _PAGE, random_bits=28, stack_bits=22, brk_range=32 * _MIB)
+X86_64_LAYOUT = LinuxLayoutRules(
+    limit=(1 << 47) - _PAGE, random_bits=28, stack_bits=22, brk_range=32 * _MIB, low_area=(1 << 30, 1 << 31)
+)
 
 
 def linux_layout(seed: int, rules: LinuxLayoutRules = ARM64_LAYOUT) -> Layout:
@@ -60,6 +64,7 @@ def linux_layout(seed: int, rules: LinuxLayoutRules = ARM64_LAYOUT) -> Layout:
         stack_top=stack_top,
         image_base=(2 * limit // 3 & -_PAGE) + draw.getrandbits(rules.random_bits) * _PAGE,
         brk_gap=draw.randrange(0, rules.brk_range, _PAGE),
+        low_area=rules.low_area,
     )
 
 

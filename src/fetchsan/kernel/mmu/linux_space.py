@@ -153,6 +153,8 @@ class LinuxSpace(AddressSpace):
             or (flags & Map.GROWSDOWN and (shared or inode is not None))
         ):
             raise LinuxError(errno.EINVAL)
+        if flags & Map.LOW_32BIT and not fixed and self.layout.low_area is not None:
+            address = self._low_address(address, size, *self.layout.low_area)
         native = (
             self.future_flags
             | (MMAP_FIXED if fixed else 0)
@@ -276,6 +278,16 @@ class LinuxSpace(AddressSpace):
         self.vmas.erase(stack)
         stack.start = start
         self.vmas.insert(stack)
+
+    def _low_address(self, address: int, size: int, lowest: int, end: int) -> int:
+        """MAP_32BIT: the address asked for if it is low enough and free, else the first hole from `lowest` on."""
+        hint = page_down(address)
+        if hint and hint + size <= end and not self.vmas.find_intersecting_vmas(hint, hint + size):
+            return hint
+        hole = self.vmas.find_hole(lowest, size)
+        if hole + size > end:
+            raise LinuxError(errno.ENOMEM)
+        return hole
 
     def _find_room(self, address: int, size: int) -> int:
         layout = self.layout

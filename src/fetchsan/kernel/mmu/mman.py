@@ -31,6 +31,7 @@ class Map:
     SHARED_VALIDATE: Final = 3
     FIXED: Final = 0x10
     ANONYMOUS: Final = 0x20
+    LOW_32BIT: Final = 0x40  # MAP_32BIT, which only x86-64 has
     GROWSDOWN: Final = 0x100
     DENYWRITE: Final = 0x800
     EXECUTABLE: Final = 0x1000
