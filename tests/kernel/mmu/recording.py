@@ -142,8 +142,9 @@ class World:
         size: int = 64 << 20,
         port: Port = AARCH64,
         policy: CachePolicy | None = None,
+        hardware: RecordingHardware | None = None,
     ) -> None:
-        self.hardware = RecordingHardware(size)
+        self.hardware = hardware or RecordingHardware(size)
         self.frames = Frames(self.hardware)
         self.cache = PageCache(self.frames, policy or (LINUX_CACHE if user else OSV_CACHE))
         self.space: Any = self.another_space(user=user, sync=sync, port=port)
