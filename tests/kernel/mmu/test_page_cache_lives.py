@@ -25,13 +25,14 @@ from fetchsan.machine.hardware import Origin
 from .recording import PAGE, MemoryFile, World
 
 R, W = 1, 2
-PAGES = 6
+PAGES = 3
 BASE = 0x7000_001F_E000  # so that windows cross a 2 MiB boundary
-WINDOWS = 4
+WINDOWS = 2
 _SHIFT = 64 << 20
 
-offsets = st.integers(0, PAGES * PAGE - 1) | st.integers(0, PAGES - 1).map(lambda page: page * PAGE)
-sizes = st.integers(0, PAGES * PAGE) | st.integers(0, PAGES).map(lambda pages: pages * PAGE)
+# Few places, so that operations meet.
+offsets = st.builds(lambda page, at: page * PAGE + at, st.integers(0, PAGES - 1), st.sampled_from([0, 10, PAGE - 5]))
+sizes = st.sampled_from([5, PAGE - 3, PAGE, 2 * PAGE + 12, 3 * PAGE])
 windows = st.integers(0, WINDOWS - 1)
 
 
@@ -46,7 +47,7 @@ class Window:
 
 class Lives(RuleBasedStateMachine):
     port: Port = AARCH64
-    policy = replace(LINUX_CACHE, read_limit=lambda frames: 3, write_limit=lambda frames: 2)
+    policy = replace(LINUX_CACHE, read_limit=lambda frames: 2, write_limit=lambda frames: 2)
     user = True
 
     def __init__(self) -> None:
@@ -54,11 +55,13 @@ class Lives(RuleBasedStateMachine):
         self.world = World(
             user=self.user, sync="linux" if self.user else "osv", size=16 << 20, port=self.port, policy=self.policy
         )
-        content = b"".join(bytes([65 + index]) * PAGE for index in range(PAGES - 2)) + bytes(PAGE) + b"tail"
+        content = b"".join(bytes([65 + index]) * PAGE for index in range(PAGES - 2)) + bytes(PAGE) + b"the tail"
         self.file = MemoryFile(content)
         self.file.version = "the same for ever"
         self.model = bytearray(content)
         self.windows: dict[int, Window] = {}
+        for number in range(WINDOWS):
+            self.map(number, shared=not number, eager=False)
 
     @rule(number=windows, shared=st.booleans(), eager=st.booleans())
     def map(self, number: int, shared: bool, eager: bool) -> None:
@@ -150,13 +153,16 @@ class Lives(RuleBasedStateMachine):
             for page in [page for page in window.copies if page * PAGE >= size]:
                 del window.copies[page]
 
-    @rule(number=windows)
-    def sync(self, number: int) -> None:
+    @rule(number=windows, offset=offsets)
+    def sync(self, number: int, offset: int) -> None:
+        """Between two stores to one page: the second must be seen too."""
         window = self.windows.get(number)
         if window is not None:
+            self.store(number, offset, b"before")
             msync(self.world.space, window.base, PAGES * PAGE, Msync.SYNC)
             if window.shared:
                 assert self.file.content == self.model
+            self.store(number, offset, b"behind")
 
     @rule(number=windows)
     def forget(self, number: int) -> None:
@@ -236,7 +242,7 @@ class OsvX64Lives(OsvLives):
     port = X64
 
 
-_SETTINGS = settings(max_examples=50, stateful_step_count=40, deadline=None, derandomize=True)
+_SETTINGS = settings(max_examples=80, stateful_step_count=50, deadline=None, derandomize=True)
 
 TestLinux = Lives.TestCase
 TestLinux.settings = _SETTINGS
