@@ -104,7 +104,7 @@ def _hole(
     """An application of the osv-holes scenario."""
     folder = "src/fetchsan/scenarios/guests"
     suffix = "-x64" if target is _X64 else ""
-    flags = (*_APPLICATION, f'-DNAME="{name}"', f"-Wl,-soname,{name}.so", *flags)
+    flags = (*_APPLICATION, "-iquote", "guests/runtime", f'-DNAME="{name}"', f"-Wl,-soname,{name}.so", *flags)
     paths = tuple(f"{folder}/{source}" for source in sources)
     return Program(f"{folder}/{name}{suffix}.so", paths, flags, ("-lgcc",), text_apart=text_apart, target=target)
 

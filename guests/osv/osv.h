@@ -12,7 +12,6 @@
 #define SYS_rt_sigaction 134
 #define SYS_rt_sigprocmask 135
 #define SYS_rt_sigreturn 139
-#define SYS_msync 227
 #define SYS_mlock 228
 #define SYS_munlock 229
 #define SYS_mincore 232

@@ -20,6 +20,7 @@
 #define SYS_mremap 216
 #define SYS_mmap 222
 #define SYS_mprotect 226
+#define SYS_msync 227
 #define SYS_memfd_create 279
 
 static inline long system_call(long number, long a, long b, long c, long d, long e, long f)

@@ -11,8 +11,10 @@
 #define SYS_rt_sigaction 13
 #define SYS_pwrite64 18
 #define SYS_mremap 25
+#define SYS_msync 26
 #define SYS_ftruncate 77
 #define SYS_exit_group 231
+#define SYS_openat 257
 #define SYS_pipe2 293
 #define SYS_memfd_create 319
 

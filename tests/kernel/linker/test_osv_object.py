@@ -21,7 +21,7 @@ GUESTS = files("fetchsan.scenarios").joinpath("guests")
 IMAGE, TEXTREL, BSS_TAIL = (GUESTS.joinpath(f"tst-{name}.so").read_bytes() for name in ("hello", "textrel", "bss-tail"))
 PROGRAM_BASE = 0x1000_0000_0000
 VERDICTS, MAIN, DYNAMIC = 0x7EB0, 0x1000, 0x6EC0  # addresses of two symbols, and where in the file the dynamic table lies
-RELOCATION, RELOCATED, RELOCATED_CODE_SYMBOL = 0x2D0, 0x10C0, 0x278  # in tst-textrel.so
+RELOCATION, RELOCATED, RELOCATED_CODE_SYMBOL = 0x2D0, 0x1080, 0x278  # in tst-textrel.so
 TAIL = 0x3004  # in tst-bss-tail.so
 PT_DYNAMIC_ROW, PT_RELRO_ROW = 64 + 4 * 56, 64 + 7 * 56
 

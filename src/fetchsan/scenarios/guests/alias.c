@@ -10,17 +10,17 @@ enum { TEXT = PAGE }; /* where answer() lies in the file */
 static long copy(const char *from, const char *to)
 {
     static char block[PAGE];
-    long source = need(system_call(SYS_openat, AT_FDCWD, (long)from, 0, 0, 0, 0), "openat failed");
-    long file = need(system_call(SYS_openat, AT_FDCWD, (long)to, O_RDWR | O_CREAT, 0755, 0, 0), "openat failed");
+    long source = must(system_call(SYS_openat, AT_FDCWD, (long)from, 0, 0, 0, 0), "openat");
+    long file = must(system_call(SYS_openat, AT_FDCWD, (long)to, O_RDWR | O_CREAT, 0755, 0, 0), "openat");
     long size;
-    while ((size = need(system_call(SYS_read, source, (long)block, sizeof block, 0, 0, 0), "read failed")) > 0)
-        need(system_call(SYS_write, file, (long)block, size, 0, 0, 0), "write failed");
+    while ((size = must(system_call(SYS_read, source, (long)block, sizeof block, 0, 0, 0), "read")) > 0)
+        must(system_call(SYS_write, file, (long)block, size, 0, 0, 0), "write");
     return file;
 }
 
-static long map(long file, int rights)
+static long map_text(long file, int rights)
 {
-    return need(system_call(SYS_mmap, 0, PAGE, rights, MAP_SHARED, file, TEXT), "mmap failed");
+    return must(system_call(SYS_mmap, 0, PAGE, rights, MAP_SHARED, file, TEXT), "mmap");
 }
 
 static NOINLINE void patch(long code, int number)
@@ -32,8 +32,8 @@ EXPORT int main(int argc, char **argv)
 {
     int shared = given(argc, argv, "shared"), mapping = given(argc, argv, "mapping");
     long file = copy("/tst-plugin.so", "/tmp/plugin.so");
-    long mapped = map(file, PROT_READ | PROT_EXEC | (shared ? PROT_WRITE : 0));
-    long alias = mapping ? map(file, PROT_READ | PROT_WRITE) : mapped;
+    long mapped = map_text(file, PROT_READ | PROT_EXEC | (shared ? PROT_WRITE : 0));
+    long alias = mapping ? map_text(file, PROT_READ | PROT_WRITE) : mapped;
     code *answer = (code *)(uintptr_t)mapped;
     if (mapping) /* the first store gives the file another page, which every mapping then has to fault in */
         patch(alias, 1);
@@ -41,13 +41,12 @@ EXPORT int main(int argc, char **argv)
         judge(0, 1);
     if (shared || mapping) {
         patch(alias, 2);
-        need(system_call(SYS_msync, alias, PAGE, MS_SYNC, 0, 0, 0), "msync failed");
+        must(system_call(SYS_msync, alias, PAGE, MS_SYNC, 0, 0, 0), "msync");
     } else {
         uint32_t word = CONSTANT_WORD(2);
-        need(system_call(SYS_pwrite64, file, (long)&word, sizeof word, TEXT + CONSTANT_AT, 0, 0), "pwrite failed");
+        must(system_call(SYS_pwrite64, file, (long)&word, sizeof word, TEXT + CONSTANT_AT, 0, 0), "pwrite");
     }
     if (given(argc, argv, "corrected"))
         __builtin___clear_cache((char *)mapped, (char *)mapped + 8);
     judge(answer(), 2);
-    return 0;
 }

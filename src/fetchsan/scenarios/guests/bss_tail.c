@@ -9,5 +9,4 @@ EXPORT int main(int argc, char **argv)
 {
     (void)argc, (void)argv;
     judge(tail(), -1);
-    return 0;
 }

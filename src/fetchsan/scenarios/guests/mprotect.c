@@ -16,7 +16,6 @@ EXPORT int main(int argc, char **argv)
     emit();
     if (given(argc, argv, "corrected"))
         __builtin___clear_cache((char *)generated, (char *)(generated + 2));
-    need(system_call(SYS_mprotect, (long)generated, PAGE, PROT_READ | PROT_EXEC, 0, 0, 0), "mprotect failed");
+    protect(generated, PAGE, PROT_READ | PROT_EXEC);
     judge(((code *)(uintptr_t)generated)(), 42);
-    return 0;
 }

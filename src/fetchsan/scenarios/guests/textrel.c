@@ -15,5 +15,4 @@ EXPORT int main(int argc, char **argv)
 {
     (void)argc, (void)argv;
     judge(relocated(), 42);
-    return 0;
 }

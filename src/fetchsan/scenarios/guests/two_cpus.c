@@ -42,7 +42,7 @@ EXPORT void call_patched(void)
     wait_for(&ready);
     *word = *word; /* the private copy of the page is made here, by this processor */
     if (patched() != 1)
-        leave(2);
+        exit_group(2);
     tell(&done);
     wait_for(&go);
     if (corrected)
@@ -68,7 +68,7 @@ EXPORT int main(int argc, char **argv)
         wait_for(&done);
         judge(here == 42 ? seen : 0, 42);
     }
-    need(system_call(SYS_mprotect, (long)(uintptr_t)patched, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0), "mprotect failed");
+    protect((void *)(uintptr_t)patched, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
     tell(&ready);
     wait_for(&done);
     patch();
@@ -76,5 +76,4 @@ EXPORT int main(int argc, char **argv)
     while (done != 2)
         __asm__ volatile(WAIT ::: "memory");
     judge(seen, 2);
-    return 0;
 }
