@@ -52,7 +52,7 @@ class ReportFiles:
 @click.argument("program", metavar="PROGRAM [ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(context: click.Context, /, program: tuple[str, ...], **_: Any) -> int:
-    """Run PROGRAM, an AArch64 Linux executable, and report every instruction fetch that may be stale.
+    """Run PROGRAM, an AArch64 (or x86-64) Linux executable, and report every instruction fetch that may be stale.
 
     What follows PROGRAM is the program's own. Exit status: 66 with findings, else the program's own (128+n for a signal);
     125 FetchSan failed, 126 not executable here, 127 not found, 2 bad usage.
