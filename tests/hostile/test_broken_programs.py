@@ -53,7 +53,7 @@ BROKEN = {
     "table-missing": Broken(HELLO[:HEADER], "truncated ELF: its program headers lie outside the file"),
     "table-cut": Broken(HELLO[: TABLE + ROW], "truncated ELF: its program headers lie outside the file"),
     "segment-cut": Broken(HELLO[: TEXT_END - 1], "truncated ELF: loadable segment 0"),
-    "x86-64": Broken(patched(18, "<H", 62), "built for x86-64"),
+    "risc-v": Broken(patched(18, "<H", 243), "built for RISC-V"),
     "machine-unknown": Broken(patched(18, "<H", 4711), "built for machine number 4711"),
     "32-bit": Broken(patched(4, "<B", 1), "32-bit ELF"),
     "big-endian": Broken(patched(5, "<B", 2), "big-endian ELF"),

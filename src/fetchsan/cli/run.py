@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from fetchsan.cli.options import as_click_options, gather, help_text, wants_help
-from fetchsan.errors import UsageError
+from fetchsan.errors import InternalError, UsageError
 
 if TYPE_CHECKING:
     from fetchsan.findings.outcome import RunResult
@@ -68,7 +68,9 @@ def run(context: click.Context, /, program: tuple[str, ...], **_: Any) -> int:
     settings = RunSettings(**{name: value for name, value in values.items() if name in RunSettings.__dataclass_fields__})
     with ReportFiles.opened(values) as files:
         from fetchsan.api import Machine
+        from fetchsan.machine.engine import on_abort
 
+        on_abort(_end_at_once)
         result: RunResult = Machine(**settings.keywords()).run(list(program))
         write_reports(result, files)
     return result.exit_status
@@ -87,6 +89,12 @@ def write_reports(result: RunResult, files: ReportFiles) -> None:
         with contextlib.suppress(BrokenPipeError):
             files.json.write(render_json(result))
             files.json.flush()
+
+
+def _end_at_once() -> None:
+    """Nothing of the run can be reported: its stack is still there, and so are the locks it holds."""
+    os.write(2, b"fetchsan: internal error: the engine gave up on an instruction of the program\n")
+    os._exit(InternalError.exit_status)
 
 
 def _writable(name: str, option: str) -> TextIO:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,6 +40,7 @@ __all__ = [
     "X64UndefinedCallback",
     "ctl",
     "lib",
+    "on_abort",
 ]
 
 READ, WRITE, FETCH = 16, 17, 18
@@ -149,6 +151,22 @@ def _strerror(code: int) -> str:
 def address_of(function: str) -> int:
     """Address of a C API function, for native callbacks."""
     return ctypes.cast(getattr(lib, function), _ptr).value or 0
+
+
+_AbortHandler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_abort_handlers: list[Any] = []  # C keeps no reference
+
+
+def on_abort(callback: Callable[[], None]) -> None:
+    """Call `callback`, which must end the process, where the engine would end it: by abort(3), in the middle of its work.
+
+    Its translator does that with what its authors did not think of, and nothing comes back from there. On x86-64 it is
+    LOCK before BT, BTS, BTR or BTC of a register, which a processor finds undefined; every other opcode with every prefix
+    was tried.
+    """
+    handler = _AbortHandler(lambda _number: callback())
+    _abort_handlers.append(handler)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), handler)
 
 
 class Engine:
