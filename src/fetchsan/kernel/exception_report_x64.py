@@ -24,13 +24,19 @@ def exception_report_x64(
     selectors: tuple[int, int],
     trace: Sequence[int],
     symbolise: Symbolise,
+    *,
+    heading: str | None = None,
 ) -> str:
-    """The text, ending in a newline. `registers` has REPORTED_REGISTERS; `selectors` are CS and SS."""
+    """The text, ending in a newline. `registers` has REPORTED_REGISTERS; `selectors` are CS and SS; `heading` is the first
+    line where the exception alone does not say it.
+    """
 
     def named(address: int) -> str:
         return f"0x{address:016x} <{symbolise(address) or f'???+{address}'}>"
 
-    if exception.ec == Vector.PAGE_FAULT:
+    if heading is not None:
+        first = heading
+    elif exception.ec == Vector.PAGE_FAULT:
         first = f"page fault outside application, addr: 0x{exception.far:016x}"
     else:
         first = f"unexpected exception, vector: {exception.ec}"

@@ -155,6 +155,11 @@ class Task:
             or self.restored_mask is not None
         )
 
+    @property
+    def trampoline(self) -> int:
+        """Where a signal handler without a restorer returns to."""
+        return self.process.trampoline
+
     # The names by which system calls reach what they need; attributes of the process would be one step more everywhere.
     @property
     def kernel(self) -> Kernel:

@@ -23,7 +23,7 @@ from fetchsan.kernel.abi.aarch64_frame import (
     encode_frame,
 )
 from fetchsan.kernel.abi.aarch64_vdso import map_vdso
-from fetchsan.kernel.abi.abi import Abi, BadFrame, RestoredSignalState
+from fetchsan.kernel.abi.abi import Abi, BadFrame, Interrupted, RestoredSignalState
 from fetchsan.kernel.abi.open_flags import OpenFlags
 from fetchsan.kernel.errors import GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
@@ -174,8 +174,9 @@ class Aarch64Abi(Abi):
         trace = backtrace(exception.pc, general[29], task.memory.read_u64)
         return exception_report(signal, exception, state, trace, symbolise)
 
-    def push_frame(self, task: Task, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
-        pe = task.pe
+    @staticmethod
+    def push_frame(thread: Interrupted, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
+        pe = thread.pe
         *general, sp, pc, pstate, fpsr, fpcr = pe.get_many(_CONTEXT_REGISTERS)
         context = MachineContext(
             tuple(general),
@@ -186,25 +187,27 @@ class Aarch64Abi(Abi):
             fpsr,
             fpcr,
             mask,
-            task.alternate_stack.encode(sp),
+            thread.alternate_stack.encode(sp),
             fault_address=info.address,
             esr=info.exception.esr if info.exception is not None else 0,
         )
         record = (top - FRAME_RECORD.size) & ~15 & _ADDRESS_MASK
         frame = (record - FRAME_SIZE) & _ADDRESS_MASK
-        task.memory.write(frame, encode_frame(info.encode(), context) + FRAME_RECORD.pack(general[29], general[30]))
-        registers = {"x0": info.signal, "sp": frame, "pc": action.handler, "x29": record, "x30": task.process.trampoline}
+        thread.memory.write(frame, encode_frame(info.encode(), context) + FRAME_RECORD.pack(general[29], general[30]))
+        back = action.restorer if action.flags & SaFlags.RESTORER else thread.trampoline
+        registers = {"x0": info.signal, "sp": frame, "pc": action.handler, "x29": record, "x30": back}
         if action.flags & SaFlags.SIGINFO:
             registers |= {"x1": frame, "x2": frame + SignalInfo.SIZE}
         for register, value in registers.items():
             pe.set(register, value)
 
-    def pop_frame(self, task: Task) -> RestoredSignalState:
-        pe = task.pe
+    @staticmethod
+    def pop_frame(thread: Interrupted) -> RestoredSignalState:
+        pe = thread.pe
         address = pe.get("sp")
         if address % 16:
             raise BadFrame("misaligned")
-        context = decode_frame(task.memory.read(address, FRAME_SIZE))
+        context = decode_frame(thread.memory.read(address, FRAME_SIZE))
         state = zip(
             (*GENERAL_REGISTERS, *VECTOR_REGISTERS, "sp", "pc", "fpsr", "fpcr"),
             (*context.general, *context.vectors, context.sp, context.pc, context.fpsr, context.fpcr),

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from fetchsan.kernel.abi.calling import Calling
 from fetchsan.kernel.abi.open_flags import OpenFlags
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from fetchsan.kernel.host import FileStat
     from fetchsan.kernel.mmu.linux_space import LinuxSpace
     from fetchsan.kernel.mmu.user_memory import UserMemory
-    from fetchsan.kernel.signals import SignalAction, SignalInfo
+    from fetchsan.kernel.signals import AlternateStack, SignalAction, SignalInfo
     from fetchsan.kernel.task import Task
-    from fetchsan.machine.traps import CPUException
+    from fetchsan.machine.traps import CPUException, ProcessingElement
 
-__all__ = ["Abi", "BadFrame", "RestoredSignalState"]
+__all__ = ["Abi", "BadFrame", "Interrupted", "RestoredSignalState"]
 
 
 class BadFrame(Exception):
@@ -42,6 +42,20 @@ class RestoredSignalState:
 
     mask: int
     stack: bytes
+
+
+class Interrupted(Protocol):
+    """What a signal frame is made of: a thread, of a Linux process or of OSv's application."""
+
+    @property
+    def pe(self) -> ProcessingElement: ...
+    @property
+    def memory(self) -> UserMemory: ...
+    @property
+    def alternate_stack(self) -> AlternateStack: ...
+    @property
+    def trampoline(self) -> int:
+        """Where a handler without a restorer returns to; 0: it needs one."""
 
 
 class Abi(ABC):
@@ -127,11 +141,13 @@ class Abi(ABC):
     def crash_report(self, task: Task, signal: int, exception: CPUException, symbolise: Symbolise) -> str:
         """OSv's report of a fatal exception."""
 
-    # Signal handlers.
+    # Signal handlers. Static: nothing of a run's options is in a frame.
+    @staticmethod
     @abstractmethod
-    def push_frame(self, task: Task, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
+    def push_frame(thread: Interrupted, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
         """Write the frame below `top` and enter the handler. Raises GuestFault; then no register has changed."""
 
+    @staticmethod
     @abstractmethod
-    def pop_frame(self, task: Task) -> RestoredSignalState:
+    def pop_frame(thread: Interrupted) -> RestoredSignalState:
         """Put every register back from the frame that rt_sigreturn finds. Raises BadFrame or GuestFault."""

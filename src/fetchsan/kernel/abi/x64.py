@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from fetchsan.arch.x64.cpuid import cpuid
 from fetchsan.arch.x64.mmu_faults import Vector, page_fault_error
-from fetchsan.kernel.abi.abi import Abi, BadFrame, RestoredSignalState
+from fetchsan.kernel.abi.abi import Abi, BadFrame, Interrupted, RestoredSignalState
 from fetchsan.kernel.abi.open_flags import OpenFlags
 from fetchsan.kernel.abi.x64_calling import CALLING
 from fetchsan.kernel.abi.x64_frame import (
@@ -166,25 +166,27 @@ class X64Abi(Abi):
         trace = backtrace(exception.pc, registers["rbp"], task.memory.read_u64)
         return exception_report_x64(signal, exception, registers, _USER_SELECTORS, trace, symbolise)
 
-    def push_frame(self, task: Task, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
-        pe = task.pe
+    @staticmethod
+    def push_frame(thread: Interrupted, info: SignalInfo, action: SignalAction, top: int, mask: int) -> None:
+        pe = thread.pe
         fpstate = (top - FPU_SIZE) & ~63 & _ADDRESS_MASK
         frame = (((fpstate - FRAME_SIZE) & ~15) - 8) & _ADDRESS_MASK
-        if not action.flags & SaFlags.RESTORER:
+        back = action.restorer if action.flags & SaFlags.RESTORER else thread.trampoline
+        if not back:
             raise GuestFault(action.handler, "execute", Signal.SIGSEGV, SignalCode.SI_KERNEL)
         registers = tuple(pe.get_many(SAVED_REGISTERS))
         exception = info.exception or CPUException(0, 0, 0, 0)
         context = MachineContext(
             registers,
             mask,
-            task.alternate_stack.encode(pe.get("sp")),
+            thread.alternate_stack.encode(pe.get("sp")),
             fpstate,
             error=exception.esr,
             vector=exception.ec,
             cr2=exception.far,
         )
-        task.memory.write(fpstate, encode_fpu(_fpu(pe)))
-        task.memory.write(frame, encode_frame(info.encode(), context, action.restorer))
+        thread.memory.write(fpstate, encode_fpu(_fpu(pe)))
+        thread.memory.write(frame, encode_frame(info.encode(), context, back))
         handler = {
             "rdi": info.signal,
             "rsi": frame + SIGINFO,
@@ -198,13 +200,14 @@ class X64Abi(Abi):
             pe.set(register, value)
         _set_fpu(pe, INITIAL_FPU)
 
-    def pop_frame(self, task: Task) -> RestoredSignalState:
-        pe = task.pe
+    @staticmethod
+    def pop_frame(thread: Interrupted) -> RestoredSignalState:
+        pe = thread.pe
         address = (pe.get("sp") - 8) & _ADDRESS_MASK  # the handler's RET took the return address
-        context = decode_frame(task.memory.read(address, FRAME_SIZE))
+        context = decode_frame(thread.memory.read(address, FRAME_SIZE))
         if context.fpstate % 16:
             raise BadFrame("misaligned floating-point state")
-        fpu = decode_fpu(task.memory.read(context.fpstate, FPU_SIZE)) if context.fpstate else INITIAL_FPU
+        fpu = decode_fpu(thread.memory.read(context.fpstate, FPU_SIZE)) if context.fpstate else INITIAL_FPU
         *general, flags = context.registers
         flags = pe.get("rflags") & ~_USER_FLAGS | flags & _USER_FLAGS
         for register, value in zip(SAVED_REGISTERS, (*general, flags), strict=True):

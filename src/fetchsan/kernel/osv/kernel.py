@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from fetchsan.arch.aarch64 import esr
-from fetchsan.arch.aarch64.esr import ExceptionClass
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.clock import Clock
@@ -36,9 +34,9 @@ from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, shm_cal
 from fetchsan.kernel.osv.calls import make_call
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
 from fetchsan.kernel.osv.ports import OSV_PORTS
-from fetchsan.kernel.osv.signals import SIGNAL_RETURN, generate_signal, return_from_signal
+from fetchsan.kernel.osv.signals import generate_signal, return_from_signal
 from fetchsan.kernel.osv.thread import Aborted, Application, Thread
-from fetchsan.kernel.signals import Signal, SignalInfo
+from fetchsan.kernel.signals import Signal, SignalCode, SignalInfo
 from fetchsan.kernel.task import Exited
 from fetchsan.machine.hardware import Hardware, Origin
 from fetchsan.machine.traps import CPUException, ProcessingElement
@@ -46,10 +44,6 @@ from fetchsan.machine.traps import CPUException, ProcessingElement
 __all__ = ["OsvKernel"]
 
 _STACK_SIZE: Final = 1 << 20  # a pthread's, populated when it is made (OSv #143)
-_KERNEL_TEXT: Final = range(0x4008_0000, 0x4088_0000)
-"""From `kernel_base` on. Nothing is mapped there for the guest: a fetch from it comes here instead."""
-_MAIN_RETURN: Final = _KERNEL_TEXT.start
-_KERNEL_NAMES = {_MAIN_RETURN: "run_main+0x0 (kernel)", SIGNAL_RETURN: "call_signal_handler_thunk+0x0 (kernel)"}
 
 
 class _KernelSpace(OsvSpace):
@@ -86,13 +80,17 @@ class OsvKernel:
         """What applications wrote, and what the kernel said beside it."""
         self.clock = Clock()
         self.space = _KernelSpace(hardware, sync=sync, port=port)
+        self.port = OSV_PORTS[port.name]
+        self._kernel_names = {
+            self.port.main_return: "run_main+0x0 (kernel)",
+            self.port.signal_return: "call_signal_handler_thunk+0x0 (kernel)",
+        }
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
         self.image = Image(self.clock.realtime_ns, lambda: procfs_maps(self.space).encode("utf-8", "surrogateescape"))
         for file in files:
             self.image.add(file)
         self.application = Application()
-        self._port = OSV_PORTS[port.name]
         self._threads: dict[int, Thread] = {}  # by PE
         self._unimplemented: set[int] = set()  # system calls that were named already
         self._end: Exited | Aborted | None = None
@@ -186,26 +184,18 @@ class OsvKernel:
         address = loaded.lookup(entry)
         if address is None:
             raise NotExecutableError(loaded.path, f"exports no {entry}()")
-        port = self._port
-        registers = dict.fromkeys(port.general, 0) | dict(zip(port.calling.arguments, arguments, strict=False))
-        if port.link is not None:
-            registers[port.link] = _MAIN_RETURN
-        else:
-            top -= 8
-            self.memory.write_u64(top, _MAIN_RETURN)
-        for register, value in (registers | {"sp": top, "pc": address}).items():
-            pe.set(register, value)
+        self.port.enter(pe, self.memory, address, top, arguments)
         self.hardware.context_synchronise(pe.index)
 
     # The doors of TrapHandler ---------------------------------------------------------------------------------------
 
     def system_call(self, pe: ProcessingElement) -> None:
-        """SVC: a CSE, twice (entry and return)."""
+        """SVC or SYSCALL: a CSE, twice (entry and return)."""
         self.hardware.context_synchronise(pe.index)
         try:
             self.clock.tick()
             self.space.pe = pe.index
-            make_call(self._threads[pe.index], self._port.calling)
+            make_call(self._threads[pe.index], self.port.abi.calling)
         except Exception as error:
             pe.fail(error)
         self.hardware.context_synchronise(pe.index)
@@ -229,12 +219,12 @@ class OsvKernel:
         thread = self._threads[pe.index]
         thread.over = True
         if thread.entry == "main":
-            self.end(Exited(pe.get(self._port.calling.result) & 0xFF))
+            self.end(Exited(pe.get(self.port.result) & 0xFF))
         else:
             pe.stop()
 
     def _page_fault(self, pe: ProcessingElement, virtual: int, access: Access) -> bool:
-        if access == "execute" and virtual in _KERNEL_TEXT and self._kernel_entered(pe, virtual):
+        if access == "execute" and virtual in self.port.kernel_text and self._kernel_entered(pe, virtual):
             return False
         try:
             self.space.fault(pe.index, virtual, access)
@@ -247,9 +237,9 @@ class OsvKernel:
 
     def _kernel_entered(self, pe: ProcessingElement, address: int) -> bool:
         """Whether `address` is one that the kernel gave the application to return to."""
-        if address == _MAIN_RETURN:
+        if address == self.port.main_return:
             self._returned(pe)
-        elif address == SIGNAL_RETURN:
+        elif address == self.port.signal_return:
             self.return_from_signal(self._threads[pe.index])
         else:
             return False
@@ -257,44 +247,48 @@ class OsvKernel:
 
     def return_from_signal(self, thread: Thread) -> None:
         """The handler is done. What is no frame is fatal."""
-        pe = thread.pe
-        pc, syndrome = pe.get("pc"), esr.supervisor_call(0)
+        pe, sp = thread.pe, thread.pe.get("sp")
         try:
             return_from_signal(thread)
         except (GuestFault, BadFrame):
-            exception = CPUException(ExceptionClass.SVC64, syndrome, self.space.far, pc)
+            fault = GuestFault(sp, "read", Signal.SIGSEGV, SignalCode.SEGV_MAPERR)
+            exception = self.port.page_fault(self.space, fault, pe.get("pc"))
             self._abort(pe, exception, Signal.SIGSEGV, "return from a signal handler, but no signal frame at SP")
 
     def _signal(self, pe: ProcessingElement, fault: GuestFault) -> None:
         """`vm_sigsegv` and `vm_sigbus`: to the application's handler, or the end."""
         pc = pe.get("pc")
-        exception = self._port.fault(fault, pc)
+        exception = self.port.page_fault(self.space, fault, pc)
         if pc == 0:
             heading = "trying to execute null pointer"
-        elif pc in _KERNEL_TEXT:
+        elif pc in self.port.kernel_text:
             heading = f"page fault outside application, addr: 0x{fault.address:016x}"
         else:
             info = SignalInfo(fault.signal, fault.code, fault.address, exception=exception)
-            if self._port.signals and generate_signal(self._threads[pe.index], info):
+            if generate_signal(self._threads[pe.index], info):
                 return
             heading = f"page fault in application, addr: 0x{fault.address:016x}"
         self._abort(pe, exception, Signal(fault.signal), heading)
 
     def exception(self, pe: ProcessingElement, exception: CPUException) -> None:
-        """Everything else is fatal: `handle_unexpected_exception`."""
+        """Nearly everything else is fatal: `handle_unexpected_exception`."""
         try:
-            if exception.ec not in self._port.updates_far:
+            if exception.ec not in self.port.fault_address_exceptions:
                 exception = replace(exception, far=self.space.far)
-            self._abort(pe, exception, Signal.SIGILL)
+            signal, code = self.port.signals.get(exception.ec, (Signal.SIGILL, SignalCode.ILL_ILLOPC))
+            if exception.ec in self.port.signals:
+                info = SignalInfo(signal, code, exception.pc, exception=exception)
+                if generate_signal(self._threads[pe.index], info):
+                    return
+            self._abort(pe, exception, signal)
         except Exception as error:
             pe.fail(error)
 
     def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal, heading: str | None = None) -> None:
-        report = self._port.report(pe, signal, exception, self.memory.read_u64, self._name, heading)
-        self.end(Aborted(exception, report))
+        self.end(Aborted(exception, self.port.report(pe, self.memory, signal, exception, self._name, heading)))
 
     def _name(self, address: int) -> str:
-        return _KERNEL_NAMES.get(address) or self.symbolise(address)
+        return self._kernel_names.get(address) or self.symbolise(address)
 
     def end(self, end: Exited | Aborted) -> None:
         """The application is over (or the machine halted), on every PE."""

@@ -1,106 +1,125 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Owns what the OSv personality takes from each port: how functions are entered, faults and reports."""
+"""Owns what OSv's ports have each for themselves: how a function is entered, what a fault is to the CPU, how a dump looks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
-from fetchsan.arch.aarch64.esr import ExceptionClass
+from fetchsan.arch.aarch64 import esr
+from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
 from fetchsan.arch.x64.mmu_faults import Vector, page_fault_error
-from fetchsan.kernel.abi.aarch64_calling import CALLING as AARCH64_CALLING
+from fetchsan.kernel.abi.aarch64 import Aarch64Abi
 from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS
-from fetchsan.kernel.abi.calling import Calling
-from fetchsan.kernel.abi.x64_calling import CALLING as X64_CALLING
+from fetchsan.kernel.abi.abi import Abi
+from fetchsan.kernel.abi.x64 import X64Abi
 from fetchsan.kernel.errors import GuestFault
 from fetchsan.kernel.exception_report import RegisterDump, Symbolise, backtrace, exception_report
 from fetchsan.kernel.exception_report_x64 import REPORTED_REGISTERS, exception_report_x64
-from fetchsan.kernel.mmu.ports import AARCH64, X64, Port
-from fetchsan.kernel.osv.faults import fault_exception
+from fetchsan.kernel.mmu.osv_space import OsvSpace
+from fetchsan.kernel.mmu.user_memory import UserMemory
+from fetchsan.kernel.signals import Signal, SignalCode
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
 __all__ = ["OSV_PORTS", "OsvPort"]
 
-_KERNEL_SELECTORS = (8, 16)  # CS and SS in ring 0 (OSv's gdt)
 
-Report = Callable[[ProcessingElement, int, CPUException, Callable[[int], int], Symbolise, str | None], str]
-"""(pe, signal, exception, read_u64, symbolise, heading) -> the text."""
+class OsvPort(ABC):
+    """One architecture under OSv. Applications run at the kernel's own privilege; calls and frames are Linux's."""
 
+    abi: ClassVar[type[Abi]]
+    kernel_text: ClassVar[range]
+    """From `kernel_base` on. Nothing is mapped there for the guest: a fetch from it comes to the kernel instead."""
+    result: ClassVar[str]
+    """The register of a function's result."""
+    fault_address_exceptions: ClassVar[frozenset[int]]
+    """Of the exceptions that are no page faults, those that write the register of the fault's address."""
+    signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]]
+    """The exceptions that OSv makes signals of; all others are fatal."""
 
-@dataclass(frozen=True, slots=True)
-class OsvPort:
-    """`calling` passes the first arguments of functions too. `link`: where the return address goes; None: onto the stack.
+    @property
+    def main_return(self) -> int:
+        """Where main() returns to."""
+        return self.kernel_text.start
 
-    `updates_far` are the exceptions, beside page faults, that write the register of the fault's address. `signals`: faults
-    may become signals; without, every one aborts.
-    """
+    @property
+    def signal_return(self) -> int:
+        """Where handlers return to."""
+        return self.kernel_text.start + 0x1000
 
-    port: Port
-    calling: Calling
-    general: tuple[str, ...]
-    link: str | None
-    updates_far: frozenset[int]
-    fault: Callable[[GuestFault, int], CPUException]
-    report: Report
-    signals: bool
+    @abstractmethod
+    def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
+        """Call the function at `address` with the stack below `top`; it returns to `main_return`."""
 
+    @abstractmethod
+    def page_fault(self, space: OsvSpace, fault: GuestFault, pc: int) -> CPUException:
+        """The exception that a page fault was."""
 
-def _report_aarch64(
-    pe: ProcessingElement,
-    signal: int,
-    exception: CPUException,
-    read_u64: Callable[[int], int],
-    symbolise: Symbolise,
-    heading: str | None,
-) -> str:
-    *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
-    state = RegisterDump(tuple(general), sp, exception.pc, pstate)
-    trace = backtrace(exception.pc, general[29], read_u64)
-    return exception_report(signal, exception, state, trace, symbolise, heading=heading)
-
-
-def _report_x64(
-    pe: ProcessingElement,
-    signal: int,
-    exception: CPUException,
-    read_u64: Callable[[int], int],
-    symbolise: Symbolise,
-    _heading: str | None,
-) -> str:
-    registers = dict(zip(REPORTED_REGISTERS, pe.get_many(REPORTED_REGISTERS), strict=True))
-    trace = backtrace(exception.pc, registers["rbp"], read_u64)
-    return exception_report_x64(signal, exception, registers, _KERNEL_SELECTORS, trace, symbolise)
+    @abstractmethod
+    def report(
+        self, pe: ProcessingElement, memory: UserMemory, signal: Signal, exception: CPUException, symbolise: Symbolise,
+        heading: str | None,
+    ) -> str:  # fmt: skip
+        """OSv's dump of registers and backtrace."""
 
 
-def _fault_x64(fault: GuestFault, pc: int) -> CPUException:
-    error = page_fault_error(fault.access, present=fault.permission, user=False)
-    return CPUException(Vector.PAGE_FAULT, error, fault.address, pc)
+class _Aarch64(OsvPort):
+    abi = Aarch64Abi
+    kernel_text = range(0x4008_0000, 0x4088_0000)
+    result = "x0"
+    fault_address_exceptions = frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME})  # EC=0 does not
+    signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]] = {}
+
+    def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
+        registers = dict.fromkeys(GENERAL_REGISTERS, 0) | {f"x{number}": value for number, value in enumerate(arguments)}
+        for register, value in (registers | {"x30": self.main_return, "sp": top, "pc": address}).items():
+            pe.set(register, value)
+
+    def page_fault(self, space: OsvSpace, fault: GuestFault, pc: int) -> CPUException:
+        fault_class = FaultClass.PERMISSION if fault.permission else FaultClass.TRANSLATION
+        syndrome = esr.abort(fault.access, fault_class, fault.level, same_el=True)
+        return CPUException(esr.Esr.EC.of(syndrome), syndrome, fault.address, pc)
+
+    def report(
+        self, pe: ProcessingElement, memory: UserMemory, signal: Signal, exception: CPUException, symbolise: Symbolise,
+        heading: str | None,
+    ) -> str:  # fmt: skip
+        *general, sp, pstate = pe.get_many((*GENERAL_REGISTERS, "sp", "pstate"))
+        state = RegisterDump(tuple(general), sp, exception.pc, pstate)
+        trace = backtrace(exception.pc, general[29], memory.read_u64)
+        return exception_report(signal, exception, state, trace, symbolise, heading=heading)
 
 
-OSV_PORTS = {
-    each.port.name: each
-    for each in (
-        OsvPort(
-            AARCH64,
-            AARCH64_CALLING,
-            GENERAL_REGISTERS,
-            "x30",
-            # Arm ARM, "FAR_EL1". EC=0 is not among them.
-            frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME}),
-            fault_exception,
-            _report_aarch64,
-            signals=True,
-        ),
-        OsvPort(
-            X64,
-            X64_CALLING,
-            tuple(name for name in REPORTED_REGISTERS if name not in ("rsp", "rflags")),
-            None,
-            frozenset({Vector.PAGE_FAULT}),
-            _fault_x64,
-            _report_x64,
-            signals=False,
-        ),
-    )
-}
-"""By the port's name."""
+class _X64(OsvPort):
+    abi = X64Abi
+    kernel_text = range(0x4020_0000, 0x40A0_0000)
+    result = "rax"
+    fault_address_exceptions: ClassVar[frozenset[int]] = frozenset()
+    signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]] = {
+        Vector.DIVIDE_ERROR: (Signal.SIGFPE, SignalCode.FPE_INTDIV),
+        Vector.SIMD_ERROR: (Signal.SIGFPE, SignalCode.FPE_FLTUNK),
+    }
+
+    def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
+        memory.write_u64(top - 8, self.main_return)
+        passed = zip(("rdi", "rsi", "rdx"), arguments, strict=False)
+        for register, value in (dict(self.abi.entry_state) | dict(passed) | {"sp": top - 8, "pc": address}).items():
+            pe.set(register, value)
+
+    def page_fault(self, space: OsvSpace, fault: GuestFault, pc: int) -> CPUException:
+        reserved = bool(space.tables.lookup(fault.address) & space.tables.format.fields["no_access"].mask)
+        error = page_fault_error(fault.access, present=fault.permission, user=False, reserved=reserved)
+        return CPUException(Vector.PAGE_FAULT, error, fault.address, pc)
+
+    def report(
+        self, pe: ProcessingElement, memory: UserMemory, signal: Signal, exception: CPUException, symbolise: Symbolise,
+        heading: str | None,
+    ) -> str:  # fmt: skip
+        registers = dict(zip(REPORTED_REGISTERS, pe.get_many(REPORTED_REGISTERS), strict=True))
+        trace = backtrace(exception.pc, registers["rbp"], memory.read_u64)
+        return exception_report_x64(signal, exception, registers, (0x08, 0x10), trace, symbolise, heading=heading)
+
+
+OSV_PORTS: Mapping[str, OsvPort] = {"aarch64": _Aarch64(), "x64": _X64()}
+"""By the name of the memory manager's port."""

@@ -18,7 +18,6 @@ __all__: list[str] = []
 
 _BLOCK, _UNBLOCK, _SETMASK = 0, 1, 2
 _SIGSET_SIZE = 8
-_MINIMUM_STACK = 5120  # MINSIGSTKSZ of arm64
 
 
 @call
@@ -54,7 +53,7 @@ def sys_rt_sigprocmask(thread: Thread, how: int, new: int, old: int, size: int) 
 @call
 def sys_rt_sigreturn(thread: Thread) -> int:
     thread.kernel.return_from_signal(thread)
-    return thread.pe.get("x0")
+    return thread.pe.get(thread.kernel.port.abi.calling.result)
 
 
 @call
@@ -68,7 +67,7 @@ def sys_sigaltstack(thread: Thread, new: int, old: int) -> int:
             raise LinuxError(errno.EPERM)
         if flags not in (0, AlternateStack.ONSTACK, AlternateStack.DISABLE):
             raise LinuxError(errno.EINVAL)
-        if flags != AlternateStack.DISABLE and size < _MINIMUM_STACK:
+        if flags != AlternateStack.DISABLE and size < thread.kernel.port.abi.least_alternate_stack:
             raise LinuxError(errno.ENOMEM)
         wanted = AlternateStack() if flags == AlternateStack.DISABLE else AlternateStack(base, 0, size)
     if old:

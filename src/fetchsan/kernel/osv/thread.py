@@ -51,6 +51,11 @@ class Thread:
     signal_mask: int = 0
     alternate_stack: AlternateStack = field(default_factory=AlternateStack)
 
+    @property
+    def trampoline(self) -> int:
+        """Where a signal handler without a restorer returns to."""
+        return self.kernel.port.signal_return
+
     # The names by which system calls reach what they need.
     @property
     def space(self) -> OsvSpace:
