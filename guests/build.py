@@ -118,9 +118,10 @@ def _relocations(name: str, target: Target) -> Program:
 _TAIL_LAYOUT = ("-Wl,-T,src/fetchsan/scenarios/guests/tail.ld", "-Wl,--no-warn-rwx-segments")
 
 
-def _osv_test(name: str) -> Program:
+def _osv_test(name: str, folder: str, target: Target) -> Program:
     sources = (f"guests/osv/{name}.c", "guests/runtime/memory.c")
-    return Program(f"guests/osv/{name}.so", sources, (*_APPLICATION, f"-Wl,-soname,{name}.so"), text_apart=True)
+    flags = (*_APPLICATION, *target.freestanding, f"-Wl,-soname,{name}.so")
+    return Program(f"{folder}/{name}.so", sources, flags, text_apart=True, target=target)
 
 
 _VARIANTS = tuple(
@@ -163,7 +164,11 @@ PROGRAMS = (
             _hole("tst-two-cpus", "two_cpus.c", "two_cpus_code.S", target=target),
         )
     ),
-    *(_osv_test(name) for name in ("tst-mmap", "tst-mmap-file", "tst-elf-permissions")),
+    *(
+        _osv_test(name, *where)
+        for name in ("tst-mmap", "tst-mmap-file", "tst-elf-permissions")
+        for where in (("guests/osv", _AARCH64), ("guests/osv/x64", _X64))
+    ),
 )
 
 

@@ -7,15 +7,21 @@
 
 #include "../runtime/syscalls.h"
 
-#define SYS_fsync 82
-#define SYS_sigaltstack 132
+#if defined(__x86_64__)
+#define SYS_close 3
+#define SYS_lseek 8
+#define SYS_unlinkat 263
+#define SYS_mincore 27
+#define SYS_madvise 28
+#define SYS_mlock 149
+#define SYS_munlock 150
+#else
 #define SYS_rt_sigaction 134
-#define SYS_rt_sigprocmask 135
-#define SYS_rt_sigreturn 139
 #define SYS_mlock 228
 #define SYS_munlock 229
 #define SYS_mincore 232
 #define SYS_madvise 233
+#endif
 #define MAP_FIXED 0x10
 #define MAP_POPULATE 0x8000
 #define MADV_DONTNEED 4
@@ -46,8 +52,13 @@ struct signal_info {
     char *address;
 };
 
-/* The interrupted PC: after the fixed part of ucontext_t, fault_address, x0..x30 and sp (uapi/asm/sigcontext.h). */
+/* The interrupted PC, after the fixed part of ucontext_t (uapi/asm/sigcontext.h): after r8..r15 and eight others, or after
+ * fault_address, x0..x30 and sp. */
+#if defined(__x86_64__)
+#define CONTEXT_PC(context) (*(uint64_t *)((char *)(context) + 40 + 16 * 8))
+#else
 #define CONTEXT_PC(context) (*(uint64_t *)((char *)(context) + 176 + 8 + 31 * 8 + 8))
+#endif
 
 static inline long call1(long n, long a) { return system_call(n, a, 0, 0, 0, 0, 0); }
 static inline long call2(long n, long a, long b) { return system_call(n, a, b, 0, 0, 0, 0); }
@@ -72,6 +83,16 @@ static inline void on_signal(int number, void *handler, unsigned long flags)
 }
 
 /* Guarded accesses: the handler notes the fault and steps over the instruction. */
+#if defined(__x86_64__)
+#define ACCESS_SIZE 2
+#define LOAD(at) __asm__ volatile("movb (%0), %%cl" : : "D"(at) : "rcx", "memory")
+#define STORE(at) __asm__ volatile("movb %%al, (%0)" : : "D"(at), "a"(0) : "memory")
+#else
+#define ACCESS_SIZE 4
+#define LOAD(at) __asm__ volatile("ldrb w9, [%0]" : : "r"(at) : "x9", "memory")
+#define STORE(at) __asm__ volatile("strb wzr, [%0]" : : "r"(at) : "memory")
+#endif
+
 static volatile struct signal_info last_fault;
 
 static inline void step_over(int number, struct signal_info *info, void *context)
@@ -79,7 +100,7 @@ static inline void step_over(int number, struct signal_info *info, void *context
     last_fault.number = number;
     last_fault.code = info->code;
     last_fault.address = info->address;
-    CONTEXT_PC(context) += 4;
+    CONTEXT_PC(context) += ACCESS_SIZE;
 }
 
 static inline void guard(void)
@@ -92,14 +113,14 @@ static inline void guard(void)
 static inline int try_read(const volatile void *at)
 {
     last_fault.number = 0;
-    __asm__ volatile("ldrb w9, [%0]" : : "r"(at) : "x9", "memory");
+    LOAD(at);
     return last_fault.number;
 }
 
 static inline int try_write(volatile void *at)
 {
     last_fault.number = 0;
-    __asm__ volatile("strb wzr, [%0]" : : "r"(at) : "memory");
+    STORE(at);
     return last_fault.number;
 }
 

@@ -9,15 +9,24 @@ static char *volatile faulted_at;
 
 static __attribute__((noinline)) int nine(void) { return 9; }
 
-/* mov w0, #7; ret: code where none may run. */
-static unsigned code_in_data[2] __attribute__((aligned(64))) = {0x528000e0, 0xd65f03c0};
+/* A function that returns 7: code where none may run. */
+#if defined(__x86_64__)
+#define FIRST_WORD 0x000007b8 /* mov eax, 7; ret */
+#define SECOND_WORD 0x0000c300
+#define SYNCHRONISE ""
+#else
+#define FIRST_WORD 0x528000e0 /* mov w0, #7; ret */
+#define SECOND_WORD 0xd65f03c0
+#define SYNCHRONISE "dc cvau, %0\n dsb ish\n ic ivau, %0\n dsb ish\n isb"
+#endif
+static unsigned code_in_data[2] __attribute__((aligned(64))) = {FIRST_WORD, SECOND_WORD};
 
 /* A relocated constant: .data.rel.ro, which is PT_GNU_RELRO. */
 static const void *const relocated[] = {&code_in_data, (const void *)&faults};
 
 static void synchronise(char *at)
 {
-    __asm__ volatile("dc cvau, %0\n dsb ish\n ic ivau, %0\n dsb ish\n isb" : : "r"(at) : "memory");
+    __asm__ volatile(SYNCHRONISE : : "r"(at) : "memory");
 }
 
 static void allow(int number, struct signal_info *info, void *context)
@@ -41,7 +50,7 @@ MAIN(void)
     CHECK(2, faults == 1 && faulted_at == (char *)text);
     CHECK(3, nine() == 9);
 
-    ((volatile unsigned *)code_in_data)[0] = 0x528000e0;
+    ((volatile unsigned *)code_in_data)[0] = FIRST_WORD;
     CHECK(4, faults == 1);
     int (*volatile call_data)(void) = (int (*)(void))(uintptr_t)code_in_data;
     CHECK(5, call_data() == 7);

@@ -4,33 +4,41 @@
 from __future__ import annotations
 
 from fetchsan.arch.aarch64.cpus import get_cpu
-from fetchsan.kernel.abi.aarch64_calling import CALLING
+from fetchsan.kernel.mmu.ports import AARCH64, Port
 from fetchsan.kernel.osv import OsvKernel, RofsFile
 from fetchsan.machine.machine import Machine
 from fetchsan.machine.memory import PhysicalMemory
+from fetchsan.machine.x64_machine import X64Machine
 
-NUMBERS = {name: number for number, name in CALLING.names.items()}
 AT_FDCWD = (1 << 64) - 100
 
 
 class Caller:
     """One machine with one kernel. `call` gives the result as C would, `-errno` if it failed."""
 
-    def __init__(self) -> None:
-        self.machine = Machine(get_cpu("cortex-a72"), memory=PhysicalMemory(64 << 20), mode="check", user=False)
-        self.kernel = OsvKernel(self.machine, sync="osv", files=[RofsFile("/etc/motd", b"hello " * 1000, ino=7)])
+    def __init__(self, port: Port = AARCH64) -> None:
+        memory = PhysicalMemory(64 << 20)
+        self.machine: Machine | X64Machine = (
+            Machine(get_cpu("cortex-a72"), memory=memory, mode="check", user=False)
+            if port is AARCH64
+            else X64Machine(memory=memory, user=False)
+        )
+        motd = RofsFile("/etc/motd", b"hello " * 1000, ino=7)
+        self.kernel = OsvKernel(self.machine, sync="osv", port=port, files=[motd])
+        self.calling = self.kernel.port.abi.calling
+        self.numbers = {name: number for number, name in self.calling.names.items()}
         self.pe = self.machine.add_pe(self.kernel)
         self.kernel.boot(self.pe)
         self.buffer = self.kernel.space.map_anon(0, 1 << 16, 0, 3)
         """Memory for what calls take and give."""
 
     def call(self, name: str, *arguments: int) -> int:
-        registers = {"x8": NUMBERS[name], "pc": 0x1000, **{f"x{n}": 0 for n in range(6)}}
-        registers |= {f"x{n}": argument & (1 << 64) - 1 for n, argument in enumerate(arguments)}
-        for register, value in registers.items():
+        passed = [argument & (1 << 64) - 1 for argument in (*arguments, *[0] * (6 - len(arguments)))]
+        registers = {self.calling.number: self.numbers[name], "pc": 0x1000}
+        for register, value in (registers | dict(zip(self.calling.arguments, passed, strict=True))).items():
             self.pe.set(register, value)
         self.kernel.system_call(self.pe)
-        result = self.pe.get("x0")
+        result = self.pe.get(self.calling.result)
         return result - (1 << 64) if result >> 63 else result
 
     def put(self, data: bytes) -> int:
