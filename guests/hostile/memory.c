@@ -90,6 +90,29 @@ static void maintain(const struct attack *self, const char *argument)
     dsb_ish();
 }
 
+/* Where FetchSan itself reaches translated code in its engine: RAM would lie there, if anything did. */
+static volatile uint32_t *const engine_alias = (volatile uint32_t *)0x00ff000040000000;
+
+static void engine_load(const struct attack *self, const char *argument)
+{
+    (void)self, (void)argument;
+    exit_group(*engine_alias == 0 ? 3 : 4);
+}
+
+static void engine_store(const struct attack *self, const char *argument)
+{
+    (void)self, (void)argument;
+    *engine_alias = 0;
+    exit_group(3);
+}
+
+static void engine_jump(const struct attack *self, const char *argument)
+{
+    (void)self, (void)argument;
+    ((void (*)(void))(uintptr_t)engine_alias)();
+    exit_group(3);
+}
+
 #define MAINTAIN(text, operation, place) {text, maintain, &(const struct maintenance){operation, place}}
 
 const struct attack memory_attacks[] = {
@@ -108,5 +131,8 @@ const struct attack memory_attacks[] = {
     MAINTAIN("ic-kernel", INVALIDATE, KERNEL),
     MAINTAIN("zva-read-only", ZERO, READ_ONLY),
     MAINTAIN("zva-unmapped", ZERO, UNMAPPED),
+    {"engine-load", engine_load, NULL},
+    {"engine-store", engine_store, NULL},
+    {"engine-jump", engine_jump, NULL},
     {0},
 };
