@@ -34,6 +34,7 @@ _APPLICATION = (
     "-O1", "-ffreestanding", "-nostdlib", "-shared", "-fPIC", "-fvisibility=hidden",
     "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=both", "-Wl,-z,now",
 )  # fmt: skip
+_DYNAMIC = ("-O1", "-ffreestanding", "-nostdlib", "-Wl,-z,max-page-size=4096", "-Wl,--unresolved-symbols=ignore-all")
 _HOSTED = ("-O2", "-static", "-s")
 
 
@@ -115,6 +116,28 @@ def _relocations(name: str, target: Target) -> Program:
     return Program(f"guests/relocations/{name}.so", ("guests/relocations/relocations.c",), flags, target=target)
 
 
+def _linked(target: Target, folder: str, name: str, *sources: str, flags: tuple[str, ...] = ()) -> Program:
+    """An object of the linker's tests: real sonames, versions, every relocation that the linker makes."""
+    where = f"guests/linker/{folder}"
+    every = (*_DYNAMIC, f"-L{where}", *flags)
+    return Program(f"{where}/{name}", tuple(f"guests/linker/{source}" for source in sources), every, target=target)
+
+
+def _linker_programs(target: Target, folder: str, traditional: str) -> tuple[Program, ...]:
+    shared, library = ("-shared", "-fPIC"), ("-Wl,--no-as-needed", "-l:library.so")
+    return (
+        _linked(
+            target, folder, "library.so", "library.c",
+            flags=(*shared, "-Wl,-soname,library.so", "-Wl,--version-script,guests/linker/library.map"),
+        ),
+        _linked(target, folder, "plugin.so", "plugin.c", flags=(*shared, "-Wl,-soname,plugin.so")),
+        _linked(target, folder, "lazy.so", "program.c", flags=(*shared, *library, "-Wl,-z,lazy", "-Wl,--hash-style=sysv")),
+        _linked(target, folder, "now.so", "program.c", flags=(*shared, *library, "-Wl,-z,now", traditional)),
+        _linked(target, folder, "pie", "program.c", flags=("-pie", "-fPIE", "-Wl,-e,main", "-rdynamic", *library)),
+        _linked(target, folder, "loads_plugin.so", "loads_plugin.c", flags=shared),
+    )  # fmt: skip
+
+
 _TAIL_LAYOUT = ("-Wl,-T,src/fetchsan/scenarios/guests/tail.ld", "-Wl,--no-warn-rwx-segments")
 
 
@@ -143,8 +166,6 @@ PROGRAMS = (
     Program("guests/hello/hello-glibc", ("guests/hello/hello_glibc.c",), _HOSTED, hosted=True),
     Program("benchmarks/guests/cpu", ("benchmarks/guests/cpu.c",), _HOSTED, hosted=True),
     _freestanding("benchmarks/guests/rewriter", "benchmarks/guests/rewriter.c"),
-    _freestanding("benchmarks/guests/touch", "benchmarks/guests/touch.c"),
-    _freestanding("benchmarks/guests/touch-x64", "benchmarks/guests/touch.c", target=_X64),
     _freestanding(
         "guests/x64/variants",
         *(f"guests/x64/{name}" for name in ("variants.c", "stores.c", "self.c", "mappings.c", "rights.c", "templates.S")),
@@ -152,6 +173,8 @@ PROGRAMS = (
     ),
     _relocations("aarch64", _AARCH64),
     _relocations("x64", _X64),
+    *_linker_programs(_AARCH64, "aarch64", "-mtls-dialect=trad"),
+    *_linker_programs(_X64, "x64", "-mtls-dialect=gnu2"),
     _application("tst-hello", 1),
     _application("tst-other", 2),
     _hole("tst-bss-tail", "bss_tail.c", "tail.S", flags=_TAIL_LAYOUT, text_apart=False),

@@ -15,8 +15,9 @@ from elftools.elf.relocation import RelocationSection
 
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.errors import NotExecutableError
-from fetchsan.kernel.linker.osv_object import OsvObject, load_object
-from fetchsan.kernel.linker.relocations import RELOCATIONS
+from fetchsan.kernel.linker.file import File
+from fetchsan.kernel.linker.program import Program, without_calls
+from fetchsan.kernel.linker.relocations import RELOCATIONS, Act
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.ports import AARCH64, X64, Port
 from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -43,9 +44,10 @@ class Case:
     def image(self) -> bytes:
         return (FOLDER / f"{self.port.name}.so").read_bytes()
 
-    def load(self, image: bytes) -> OsvObject:
+    def load(self, image: bytes) -> File:
         space = OsvSpace(self.hardware, sync="osv", port=self.port)
-        return load_object(space, UserMemory(space), RofsFile("/object.so", image), PROGRAM_BASE)
+        files = {"/object.so": RofsFile("/object.so", image)}
+        return without_calls(Program(space, UserMemory(space), files.get, at=PROGRAM_BASE).load("/object.so")).root
 
     def entries(self) -> list[tuple[str, int, str, int]]:
         """Of each relocation: its type, its place, its symbol's name, and what it resolves to, relative to the base."""
@@ -82,23 +84,31 @@ def test_every_relocation_is_stored(case: Case) -> None:
         assert loaded.memory.read_u64(loaded.base + place) == loaded.base + value, name
 
 
-def test_the_object_has_one_of_each_type(case: Case) -> None:
-    assert {case.types[case.prefix + name] for name, *_ in case.entries()} == set(RELOCATIONS[case.port.name].types)
+def test_types_have_the_names_that_the_tools_give_them(case: Case) -> None:
+    known = {number: name.removeprefix(case.prefix) for name, number in case.types.items()}
+    for number, row in RELOCATIONS[case.port.name].types.items():
+        # The psABI leaves 1028 and 1029 to the platform, and pyelftools has names of its own there and for 1031.
+        if row.act is not Act.NOTHING and number not in (1028, 1029, 1031):
+            assert known[number].removesuffix("64") == row.name.removesuffix("64")
 
 
 def test_a_function_called_through_the_plt_is_bound_when_loaded(case: Case) -> None:
     loaded = case.load(case.image)
     ((_, slot, name, _),) = [entry for entry in case.entries() if entry[0] == "JUMP_SLOT"]
-    assert loaded.memory.read_u64(loaded.base + slot) == loaded.lookup(name)
+    found = loaded.lookup_symbol(name.encode())
+    assert found is not None
+    assert loaded.memory.read_u64(loaded.base + slot) == found.address
 
 
-def test_an_entry_of_the_plt_that_nothing_provides_is_named(case: Case) -> None:
+def test_an_entry_of_the_plt_that_nothing_provides_leads_into_the_plt(case: Case) -> None:
     image = bytearray(case.image)
     symbols = ELFFile(BytesIO(case.image)).get_section_by_name(".dynsym")
     index = next(i for i, symbol in enumerate(symbols.iter_symbols()) if symbol.name == "called_through_plt")
     struct.pack_into("<H", image, symbols["sh_offset"] + 24 * index + 6, 0)  # st_shndx: undefined
-    with pytest.raises(NotExecutableError, match="needs the symbol called_through_plt, which nothing provides"):
-        case.load(bytes(image))
+    loaded = case.load(bytes(image))
+    ((_, slot, _, _),) = [entry for entry in case.entries() if entry[0] == "JUMP_SLOT"]
+    plt = ELFFile(BytesIO(case.image)).get_section_by_name(".plt")
+    assert 0 <= loaded.memory.read_u64(loaded.base + slot) - loaded.base - plt["sh_addr"] < plt["sh_size"]
 
 
 def test_an_object_of_another_port_is_refused(case: Case) -> None:

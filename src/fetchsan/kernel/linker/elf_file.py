@@ -14,12 +14,13 @@ from typing import Protocol
 from fetchsan.errors import NotExecutableError
 
 __all__ = [
-    "EM_AARCH64", "EM_X86_64", "PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "MemoryRange", "Segment", "read_elf",
+    "EM_AARCH64", "EM_X86_64", "PF_R", "PF_W", "PF_X", "ByteSource", "ElfFile", "MemoryRange", "Segment", "TlsSegment",
+    "read_elf",
 ]  # fmt: skip
 
 PF_X, PF_W, PF_R = 1, 2, 4
 
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_PHDR, _PT_GNU_STACK, _PT_GNU_RELRO = 1, 2, 3, 6, 0x6474E551, 0x6474E552
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_PHDR, _PT_TLS, _PT_GNU_STACK, _PT_GNU_RELRO = 1, 2, 3, 6, 7, 0x6474E551, 0x6474E552
 _ET_EXEC, _ET_DYN = 2, 3
 EM_X86_64, EM_AARCH64 = 62, 183
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -92,6 +93,16 @@ class MemoryRange:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSegment:
+    """PT_TLS: what each thread gets a copy of. Unchecked, like `MemoryRange`."""
+
+    address: int
+    file_size: int
+    memory_size: int
+    alignment: int
+
+
+@dataclass(frozen=True, slots=True)
 class ElfFile:
     """A program or shared object that can be mapped."""
 
@@ -106,6 +117,7 @@ class ElfFile:
     executable_stack: bool
     dynamic: MemoryRange | None = None  # PT_DYNAMIC
     relro: MemoryRange | None = None  # PT_GNU_RELRO: read-only once relocated
+    tls: TlsSegment | None = None
 
     @property
     def start(self) -> int:
@@ -163,6 +175,7 @@ def read_elf(source: ByteSource, path: str, machine: int | None = None) -> ElfFi
         executable_stack=any(type_ == _PT_GNU_STACK and flags & PF_X for type_, flags, *_ in rows),
         dynamic=_range(rows, _PT_DYNAMIC),
         relro=_range(rows, _PT_GNU_RELRO),
+        tls=_tls(rows),
     )
 
 
@@ -216,6 +229,13 @@ def _range(rows: list[tuple[int, ...]], wanted: int) -> MemoryRange | None:
     for type_, _, _, address, _, _, size, _ in rows:
         if type_ == wanted and size:
             return MemoryRange(address, size)
+    return None
+
+
+def _tls(rows: list[tuple[int, ...]]) -> TlsSegment | None:
+    for type_, _, _, address, _, file_size, memory_size, alignment in rows:
+        if type_ == _PT_TLS and memory_size:
+            return TlsSegment(address, file_size, memory_size, alignment)
     return None
 
 

@@ -7,8 +7,8 @@ kernel.boot(pe)
 end = kernel.run_application(pe, RofsFile("/tst-hello.so", data), ["tst-hello.so"])    # Exited or Aborted
 
 The kernel's own text is this Python, so it needs no caches; what it does to memory on the application's behalf goes
-through VMAs, page faults and `populate_vma` like everything else. There is one application at a time, and no libc:
-an application reaches the kernel by SVC, which OSv has answered since 2022 (`calls`).
+through VMAs, page faults and `populate_vma` like everything else. There is one application at a time. It reaches the kernel
+by calls of functions that the kernel provides (`functions`), and by SVC, which OSv has answered since 2022 (`calls`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from typing import Final, Literal
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.abi.abi import BadFrame
 from fetchsan.kernel.clock import Clock
-from fetchsan.kernel.errors import Access, GuestFault
+from fetchsan.kernel.errors import Access, GuestFault, LinuxError
 from fetchsan.kernel.exception_report import Symbolise
-from fetchsan.kernel.linker.osv_object import LINKER, load_object
+from fetchsan.kernel.linker.file import LINKER
+from fetchsan.kernel.linker.object import GuestCall
+from fetchsan.kernel.linker.program import Loaded, Program
+from fetchsan.kernel.linker.search import SEARCH_PATH
 from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.ports import AARCH64, Port
@@ -32,12 +35,19 @@ from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import SyncPolicy
 from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, shm_calls, signal_calls  # noqa: F401
 from fetchsan.kernel.osv.calls import make_call
+from fetchsan.kernel.osv.functions import enter_function, function_names, kernel_images
+from fetchsan.kernel.osv.guest_calls import begin, resume
 from fetchsan.kernel.osv.image import Image, RofsFile, open_console
+from fetchsan.kernel.osv.linker_entries import entries
 from fetchsan.kernel.osv.ports import OSV_PORTS
 from fetchsan.kernel.osv.signals import generate_signal, return_from_signal
+from fetchsan.kernel.osv.start import enter_main, load_application, make_thread_storage
 from fetchsan.kernel.osv.thread import Aborted, Application, Thread
 from fetchsan.kernel.signals import Signal, SignalCode, SignalInfo
 from fetchsan.kernel.task import Exited
+from fetchsan.kernel.vfs.flags import O_RDONLY
+from fetchsan.kernel.vfs.inode import RegularInode
+from fetchsan.kernel.vfs.open_file import OpenFile
 from fetchsan.machine.hardware import Hardware, Origin
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
@@ -60,7 +70,8 @@ class OsvKernel:
     """Implements machine.traps.TrapHandler. `files` are what the image holds beside the applications.
 
     `sync` is "none" (before the patch of 2020) or "osv" (after it). `text_arrived(physical, virtual)` is called when a page
-    fault of a fetch has been served, with the frame and its page: where a model of caches gets to act.
+    fault of a fetch has been served, with the frame and its page: where a model of caches gets to act. `libc` is the kernel's
+    C library; without one applications have only what the kernel itself provides. `hwcap` is what resolvers are told.
     """
 
     def __init__(
@@ -70,6 +81,8 @@ class OsvKernel:
         sync: SyncPolicy,
         port: Port = AARCH64,
         files: Iterable[RofsFile] = (),
+        libc: RofsFile | None = None,
+        hwcap: int = 0,
         symbolise: Symbolise = lambda address: "",
         text_arrived: Callable[[int, int], None] = lambda physical, virtual: None,
     ) -> None:
@@ -84,6 +97,7 @@ class OsvKernel:
         self._kernel_names = {
             self.port.main_return: "run_main+0x0 (kernel)",
             self.port.signal_return: "call_signal_handler_thunk+0x0 (kernel)",
+            **function_names(self.port.functions),
         }
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
@@ -91,9 +105,13 @@ class OsvKernel:
         for file in files:
             self.image.add(file)
         self.application = Application()
+        self.libc = libc
+        self.hwcap = hwcap
         self._threads: dict[int, Thread] = {}  # by PE
         self._unimplemented: set[int] = set()  # system calls that were named already
+        self._unsupported: set[str] = set()
         self._end: Exited | Aborted | None = None
+        self.program = self._make_program(())
 
     @property
     def ended(self) -> Exited | Aborted | None:
@@ -119,50 +137,109 @@ class OsvKernel:
         return self.finish_application()
 
     def start_application(self, pe: ProcessingElement, file: RofsFile, argv: Sequence[str]) -> None:
-        """Load `file` and make `pe` ready to call its main(). Raises NotExecutableError."""
+        """Load `file` and what it needs, and make `pe` ready to call its main(). Raises NotExecutableError."""
+        self.image.add(file)
+        self.start_program(pe, file.path, argv)
+
+    def start_program(self, pe: ProcessingElement, path: str, argv: Sequence[str], environment: Sequence[str] = ()) -> None:
+        """As `start_application`, for a file that is there."""
         self.space.pe = pe.index
         self.memory.origin = Origin(None, LINKER)
-        self.image.add(file)
-        loaded = load_object(self.space, self.memory, file, self._next_address)
-        self._next_address = loaded.end
         self._end = None
-        self.application = Application(loaded)
-        self._threads[pe.index] = Thread(self, pe)
+        self.application = Application()
+        thread = self._threads[pe.index] = Thread(self, pe)
+        self.program = self._make_program(environment)
         for descriptor in range(3):
-            self.application.files.place(descriptor, open_console(self.console))
-        top = self._make_stack()
-        pointers = []
-        for argument in argv:
-            data = argument.encode() + b"\0"
-            top -= len(data)
-            self.memory.write(top, data)
-            pointers.append(top)
-        top = (top - 8 * (len(pointers) + 1)) & -16
-        self.memory.write(top, b"".join(pointer.to_bytes(8, "little") for pointer in (*pointers, 0)))
-        self._enter(pe, "main", top, len(pointers), top)
+            self.application.files.place(descriptor, self._open_console(descriptor))
+
+        def loaded(application: Loaded) -> None:
+            self.application.loaded = application
+            enter_main(thread, application, stack, argv, environment)
+
+        stack = self._make_stack()
+        pe.set("sp", stack)
+        try:
+            begin(thread, load_application(thread, path, self.libc), loaded)
+        except BaseException:
+            self._clear(thread)
+            raise
+
+    def _make_program(self, environment: Sequence[str]) -> Program:
+        before, after = kernel_images(self.port.functions)
+        paths = [entry.partition("=")[2] for entry in environment if entry.startswith("LD_LIBRARY_PATH=")]
+        program = Program(
+            self.space,
+            self.memory,
+            self._open_object,
+            at=self._next_address,
+            kernel=(before, after),
+            provided=self.port.provided,
+            entries=entries(self.port.functions),
+            threads=lambda: [thread.thread_pointer for thread in self._threads.values() if thread.thread_pointer],
+            search_path=(*(part for path in paths for part in path.split(":") if part), *SEARCH_PATH),
+        )
+        program.resolver_arguments = (self.hwcap,)
+        return program
+
+    def _open_object(self, path: str) -> RegularInode | None:
+        try:
+            inode = self.image.vfs.open(self.image.vfs.root, path.encode("utf-8", "surrogateescape"), O_RDONLY).inode
+        except (LinuxError, ValueError):
+            return None
+        return inode if isinstance(inode, RegularInode) else None
+
+    def begin_main(self, thread: Thread, main: GuestCall) -> None:
+        """Constructors, then main(): where no C library sees to it."""
+        loaded = thread.application.loaded
+        assert loaded is not None
+        steps = self.program.initialise(loaded, main.arguments)
+        thread.pe.set("sp", main.below or 0)
+        begin(thread, steps, lambda _: self.enter(thread, main))
+
+    def enter(self, thread: Thread, call: GuestCall) -> None:
+        """Call a function as the first of a thread: a context switch, so a CSE."""
+        pointer = thread.thread_pointer
+        self.port.enter(thread.pe, self.memory, call.address, call.below or 0, call.arguments)
+        thread.pe.set(self.port.thread_pointer, pointer)
+        self.hardware.context_synchronise(thread.pe.index)
 
     def start_thread(self, pe: ProcessingElement, entry: str) -> Thread:
         """Make `pe`, which is another than main()'s, ready to call the exported function `entry`; to return ends the thread.
 
         Raises NotExecutableError.
         """
+        loaded = self.application.loaded
+        assert loaded is not None, "an application is loaded"
+        found = self.program.lookup_deep(loaded.root, entry.encode())
+        if found is None:
+            raise NotExecutableError(loaded.root.path, f"exports no {entry}()")
         thread = self._threads[pe.index] = Thread(self, pe, entry)
-        self._enter(pe, entry, self._make_stack())
+        make_thread_storage(thread)
+        self.enter(thread, GuestCall(found.address, below=self._make_stack()))
         return thread
 
     def finish_application(self) -> Exited | Aborted:
         """How it ended; if it has exited, unmap it."""
-        end, loaded = self._end, self.application.loaded
-        assert end is not None and loaded is not None, "the PE stops only when the application has ended"
+        end = self._end
+        assert end is not None, "the PE stops only when the application has ended"
         if isinstance(end, Exited):
-            self.application.files.close_all()
-            for stack in self.application.stacks:
-                self.space.evacuate(stack, stack + _STACK_SIZE)
-            self._report_lost_writes()
-            self.application = Application()
-            self._threads = {index: Thread(self, thread.pe) for index, thread in self._threads.items()}
-            loaded.unload()
+            self._clear(next(iter(self._threads.values())))
         return end
+
+    def _clear(self, thread: Thread) -> None:
+        """Take everything of the application away."""
+        application = self.application
+        application.files.close_all()
+        for stack in application.stacks:
+            self.space.evacuate(stack, stack + _STACK_SIZE)
+        for start, end in application.mappings:
+            self.space.evacuate(start, end)
+        self._report_lost_writes()
+        application.strings.close(thread)
+        self.application = Application()
+        self._threads = {index: Thread(self, each.pe) for index, each in self._threads.items()}
+        self._next_address = self.program.next_address
+        self.program.close()
 
     def _report_lost_writes(self) -> None:
         """OSv forgets what munmap could not write back; here the console tells."""
@@ -171,21 +248,14 @@ class OsvKernel:
             self.console += f"{line}\n".encode("utf-8", "surrogateescape")
         failures.clear()
 
+    def _open_console(self, _descriptor: int) -> OpenFile:
+        return open_console(self.console)
+
     def _make_stack(self) -> int:
         """The top of a new one."""
         stack = self.space.map_anon(0, _STACK_SIZE, MMAP_POPULATE | MMAP_STACK, PERM_READ | PERM_WRITE, name="[stack]")
         self.application.stacks.append(stack)
         return stack + _STACK_SIZE
-
-    def _enter(self, pe: ProcessingElement, entry: str, top: int, *arguments: int) -> None:
-        """entry(arguments ...), called by the kernel: a context switch, so a CSE."""
-        loaded = self.application.loaded
-        assert loaded is not None, "an application is loaded"
-        address = loaded.lookup(entry)
-        if address is None:
-            raise NotExecutableError(loaded.path, f"exports no {entry}()")
-        self.port.enter(pe, self.memory, address, top, arguments)
-        self.hardware.context_synchronise(pe.index)
 
     # The doors of TrapHandler ---------------------------------------------------------------------------------------
 
@@ -219,7 +289,8 @@ class OsvKernel:
         thread = self._threads[pe.index]
         thread.over = True
         if thread.entry == "main":
-            self.end(Exited(pe.get(self.port.result) & 0xFF))
+            end = Exited(pe.get(self.port.result) & 0xFF)
+            begin(thread, self.program.finish(), lambda _: self.end(end))
         else:
             pe.stop()
 
@@ -236,14 +307,34 @@ class OsvKernel:
         return True
 
     def _kernel_entered(self, pe: ProcessingElement, address: int) -> bool:
-        """Whether `address` is one that the kernel gave the application to return to."""
-        if address == self.port.main_return:
-            self._returned(pe)
-        elif address == self.port.signal_return:
-            self.return_from_signal(self._threads[pe.index])
-        else:
-            return False
+        """Whether `address` is one that the kernel gave the application to come to."""
+        thread = self._threads[pe.index]
+        self.space.pe = pe.index
+        self.program.thread = pe.index
+        try:
+            if address == self.port.call_return:
+                return resume(thread)
+            if address == self.port.main_return:
+                self._returned(pe)
+            elif address == self.port.signal_return:
+                self.return_from_signal(thread)
+            else:
+                self.memory.origin = Origin(None, LINKER)
+                return enter_function(thread, address)
+        except GuestFault as fault:
+            self._signal(pe, fault)
         return True
+
+    def abort(self, pe: ProcessingElement, heading: str, pc: int) -> None:
+        """The application has called for something that is not there."""
+        exception = self.port.page_fault(self.space, GuestFault(pc, "execute", Signal.SIGSEGV, 1), pc)
+        self._abort(pe, exception, Signal.SIGSEGV, heading)
+
+    def unsupported(self, what: str) -> None:
+        """Something that an application asked for and the kernel does not do: named once."""
+        if what not in self._unsupported:
+            self._unsupported.add(what)
+            self.console += f"{what} is not supported\n".encode()
 
     def return_from_signal(self, thread: Thread) -> None:
         """The handler is done. What is no frame is fatal."""

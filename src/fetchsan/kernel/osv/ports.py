@@ -11,7 +11,7 @@ from fetchsan.arch.aarch64 import esr
 from fetchsan.arch.aarch64.esr import ExceptionClass, FaultClass
 from fetchsan.arch.x64.mmu_faults import Vector, page_fault_error
 from fetchsan.kernel.abi.aarch64 import Aarch64Abi
-from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS
+from fetchsan.kernel.abi.aarch64_frame import GENERAL_REGISTERS, VECTOR_REGISTERS
 from fetchsan.kernel.abi.abi import Abi
 from fetchsan.kernel.abi.x64 import X64Abi
 from fetchsan.kernel.errors import GuestFault
@@ -24,6 +24,13 @@ from fetchsan.machine.traps import CPUException, ProcessingElement
 
 __all__ = ["OSV_PORTS", "OsvPort"]
 
+# Names of libraries that the kernel stands for (OSv: elf.cc); libc.so is musl's for what is linked against it.
+_PROVIDED = frozenset({
+    "libresolv.so.2", "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libaio.so.1",
+    "libxenstore.so.3.0", "libcrypt.so.1", "libutil.so.1", "libc.so",
+})  # fmt: skip
+_GENERAL = frozenset(GENERAL_REGISTERS) | {name for name in REPORTED_REGISTERS if name not in ("rsp", "rip", "rflags")}
+
 
 class OsvPort(ABC):
     """One architecture under OSv. Applications run at the kernel's own privilege; calls and frames are Linux's."""
@@ -33,6 +40,14 @@ class OsvPort(ABC):
     """From `kernel_base` on. Nothing is mapped there for the guest: a fetch from it comes to the kernel instead."""
     result: ClassVar[str]
     """The register of a function's result."""
+    arguments: ClassVar[tuple[str, ...]]
+    """Those of a function's arguments."""
+    link: ClassVar[str | None]
+    """The register of the address to return to; None: it is pushed."""
+    vectors: ClassVar[tuple[str, ...]]
+    thread_pointer: ClassVar[str]
+    provided: ClassVar[frozenset[str]]
+    """Names of objects that the kernel stands for: they are never looked for."""
     fault_address_exceptions: ClassVar[frozenset[int]]
     """Of the exceptions that are no page faults, those that write the register of the fault's address."""
     signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]]
@@ -47,6 +62,21 @@ class OsvPort(ABC):
     def signal_return(self) -> int:
         """Where handlers return to."""
         return self.kernel_text.start + 0x1000
+
+    @property
+    def call_return(self) -> int:
+        """Where functions that the kernel has called return to."""
+        return self.kernel_text.start + 0x2000
+
+    @property
+    def functions(self) -> int:
+        """Where functions that the kernel provides are entered (`functions`)."""
+        return self.kernel_text.start + 0x3000
+
+    @property
+    def general(self) -> tuple[str, ...]:
+        """The general-purpose registers, but SP and PC."""
+        return tuple(name for name in self.abi.entry_state if name in _GENERAL)
 
     @abstractmethod
     def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
@@ -68,11 +98,16 @@ class _Aarch64(OsvPort):
     abi = Aarch64Abi
     kernel_text = range(0x4008_0000, 0x4088_0000)
     result = "x0"
+    arguments = tuple(f"x{number}" for number in range(8))
+    link = "x30"
+    vectors = VECTOR_REGISTERS
+    thread_pointer = "tpidr_el0"
+    provided = _PROVIDED | {"ld-linux-aarch64.so.1", "ld-musl-aarch64.so.1", "libc.musl-aarch64.so.1"}
     fault_address_exceptions = frozenset({ExceptionClass.PC_ALIGNMENT, ExceptionClass.WATCHPOINT_SAME})  # EC=0 does not
     signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]] = {}
 
     def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
-        registers = dict.fromkeys(GENERAL_REGISTERS, 0) | {f"x{number}": value for number, value in enumerate(arguments)}
+        registers = dict.fromkeys(GENERAL_REGISTERS, 0) | dict(zip(self.arguments, arguments, strict=False))
         for register, value in (registers | {"x30": self.main_return, "sp": top, "pc": address}).items():
             pe.set(register, value)
 
@@ -95,6 +130,11 @@ class _X64(OsvPort):
     abi = X64Abi
     kernel_text = range(0x4020_0000, 0x40A0_0000)
     result = "rax"
+    arguments = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+    link = None
+    vectors = tuple(f"xmm{number}" for number in range(16))
+    thread_pointer = "fs_base"
+    provided = _PROVIDED | {"ld-linux-x86-64.so.2", "ld-musl-x86_64.so.1", "libc.musl-x86_64.so.1"}
     fault_address_exceptions: ClassVar[frozenset[int]] = frozenset()
     signals: ClassVar[Mapping[int, tuple[Signal, SignalCode]]] = {
         Vector.DIVIDE_ERROR: (Signal.SIGFPE, SignalCode.FPE_INTDIV),
@@ -103,7 +143,7 @@ class _X64(OsvPort):
 
     def enter(self, pe: ProcessingElement, memory: UserMemory, address: int, top: int, arguments: tuple[int, ...]) -> None:
         memory.write_u64(top - 8, self.main_return)
-        passed = zip(("rdi", "rsi", "rdx"), arguments, strict=False)
+        passed = zip(self.arguments, arguments, strict=False)
         for register, value in (dict(self.abi.entry_state) | dict(passed) | {"sp": top - 8, "pc": address}).items():
             pe.set(register, value)
 

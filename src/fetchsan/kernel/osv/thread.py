@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fetchsan.kernel.osv.dlfcn import DlStrings
+from fetchsan.kernel.osv.guest_calls import Operation
+from fetchsan.kernel.osv.ports import OsvPort
 from fetchsan.kernel.signals import AlternateStack, SignalAction
 from fetchsan.kernel.vfs.fd_table import FdTable
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
 if TYPE_CHECKING:
-    from fetchsan.kernel.linker.osv_object import OsvObject
+    from fetchsan.kernel.linker.program import Loaded, Program
     from fetchsan.kernel.mmu.osv_space import OsvSpace
     from fetchsan.kernel.mmu.shm_file import ShmFile
     from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -32,7 +35,10 @@ class Aborted:
 class Application:
     """What the threads of the application share. OSv keeps these for the whole machine: there is one application."""
 
-    loaded: OsvObject | None = None
+    loaded: Loaded | None = None
+    arguments: tuple[int, ...] = ()  # argc, argv, envp: what constructors and main() get
+    strings: DlStrings = field(default_factory=DlStrings)
+    mappings: list[tuple[int, int]] = field(default_factory=list)  # thread-local storage that the kernel made
     stacks: list[int] = field(default_factory=list)
     files: FdTable = field(default_factory=FdTable)
     actions: dict[int, SignalAction] = field(default_factory=dict)
@@ -50,6 +56,22 @@ class Thread:
     over: bool = False
     signal_mask: int = 0
     alternate_stack: AlternateStack = field(default_factory=AlternateStack)
+    operations: list[Operation] = field(default_factory=list)  # under way in the kernel, innermost last
+
+    @property
+    def port(self) -> OsvPort:
+        """How this processor is programmed."""
+        return self.kernel.port
+
+    @property
+    def program(self) -> Program:
+        """The modules."""
+        return self.kernel.program
+
+    @property
+    def thread_pointer(self) -> int:
+        """TPIDR_EL0, or the base of FS."""
+        return self.pe.get(self.port.thread_pointer)
 
     @property
     def trampoline(self) -> int:

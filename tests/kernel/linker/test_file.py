@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.errors import NotExecutableError
-from fetchsan.kernel.linker.osv_object import OsvObject, load_object
+from fetchsan.kernel.errors import GuestFault, LinuxError
+from fetchsan.kernel.linker.file import File
+from fetchsan.kernel.linker.program import Program, without_calls
 from fetchsan.kernel.osv import OsvKernel, RofsFile
 from fetchsan.machine.machine import Machine
 from fetchsan.machine.memory import PhysicalMemory
@@ -32,9 +34,17 @@ class Loader:
     def __init__(self) -> None:
         self.machine = Machine(get_cpu("cortex-a72"), memory=PhysicalMemory(16 << 20), user=False)
         self.kernel = OsvKernel(self.machine, sync="osv")
+        self.program: Program | None = None
 
-    def load(self, data: bytes = IMAGE, at: int = PROGRAM_BASE) -> OsvObject:
-        return load_object(self.kernel.space, self.kernel.memory, RofsFile("/tst-hello.so", data), at)
+    def load(self, data: bytes = IMAGE, at: int = PROGRAM_BASE) -> File:
+        files = {"/tst-hello.so": RofsFile("/tst-hello.so", data)}
+        self.program = Program(self.kernel.space, self.kernel.memory, files.get, at=at)
+        return without_calls(self.program.load("/tst-hello.so")).root
+
+    def lookup(self, name: str) -> int | None:
+        assert self.program is not None
+        found = self.program.lookup(name.encode())
+        return found.address if found is not None else None
 
     def rights(self) -> list[tuple[int, int, int]]:
         return [(vma.start - PROGRAM_BASE, vma.end - PROGRAM_BASE, vma.perm) for vma in self.kernel.space.vmas.mapped()]
@@ -79,12 +89,14 @@ def test_the_base_is_rounded_up_to_the_objects_alignment(loader: Loader) -> None
 
 
 def test_an_exported_symbol_is_found(loader: Loader) -> None:
-    assert loader.load().lookup("main") == PROGRAM_BASE + MAIN
+    loader.load()
+    assert loader.lookup("main") == PROGRAM_BASE + MAIN
 
 
 @pytest.mark.parametrize("name", ["", "mai", "main2", "work_0"])
 def test_other_names_are_not_exported(loader: Loader, name: str) -> None:
-    assert loader.load().lookup(name) is None
+    loader.load()
+    assert loader.lookup(name) is None
 
 
 def test_unloading_gives_every_frame_back(loader: Loader) -> None:
@@ -93,16 +105,12 @@ def test_unloading_gives_every_frame_back(loader: Loader) -> None:
     assert (loader.rights(), loader.machine.memory.frames_in_use) == ([], before)
 
 
-@pytest.mark.parametrize(
-    ("tag", "what"),
-    [(1, "DT_NEEDED"), (12, "DT_INIT"), (17, "DT_REL"), (25, "DT_INIT_ARRAY"), (36, "DT_RELR")],
-)
-def test_what_it_cannot_do_is_refused_by_name(loader: Loader, tag: int, what: str) -> None:
-    assert f"({what})" in loader.reason(with_tag(tag))
+def test_relocations_without_addends_are_refused_by_name(loader: Loader) -> None:
+    assert "(DT_REL)" in loader.reason(with_tag(17))
 
 
 def test_an_object_that_was_refused_is_unmapped(loader: Loader) -> None:
-    loader.reason(with_tag(1))
+    loader.reason(with_tag(17))
     assert loader.rights() == []
 
 
@@ -119,7 +127,7 @@ def test_no_dynamic_section(loader: Loader) -> None:
 
 
 def test_another_relocation_type_is_named(loader: Loader) -> None:
-    assert "type 1024" in loader.reason(patched(0x2A8, struct.pack("<Q", 1024)))
+    assert "type 1023" in loader.reason(patched(0x2A8, struct.pack("<Q", 1023)))
 
 
 def test_a_relocation_against_a_symbol_that_nothing_provides_names_it(loader: Loader) -> None:
@@ -167,10 +175,14 @@ def test_relro_outside_the_object(loader: Loader) -> None:
     assert "PT_GNU_RELRO" in loader.reason(patched(PT_RELRO_ROW + 16, struct.pack("<Q", 0x9000)))
 
 
-def test_no_gnu_hash_table(loader: Loader) -> None:
-    found = loader.load(patched(DYNAMIC + 2 * 16, struct.pack("<Q", 0x6FFF_0000)))
-    with pytest.raises(NotExecutableError, match="--hash-style"):
-        found.lookup("main")
+def test_without_a_gnu_hash_table_the_older_one_serves(loader: Loader) -> None:
+    loader.load(patched(DYNAMIC + 2 * 16, struct.pack("<Q", 0x6FFF_0000)))
+    assert loader.lookup("main") == PROGRAM_BASE + MAIN
+
+
+def test_without_any_hash_table_there_are_no_names(loader: Loader) -> None:
+    loader.load(patched(DYNAMIC + 16, struct.pack("<QQQ", 0x6FFF_0000, 0, 0x6FFF_0000)))
+    assert loader.lookup("main") is None
 
 
 PLACES = st.one_of(st.integers(0, 0x2D0), st.integers(DYNAMIC, 0x7000))
@@ -184,9 +196,9 @@ def test_a_damaged_object_loads_or_is_refused(edits: list[tuple[int, bytes]]) ->
     for at, replacement in edits:
         data[at : at + len(replacement)] = replacement
     try:
-        found = loader.load(bytes(data))
-        found.lookup("main")
-    except NotExecutableError:
+        loader.load(bytes(data))
+        loader.lookup("main")
+    except (NotExecutableError, GuestFault, LinuxError):
         pass
     loader.kernel.space.evacuate(0, loader.kernel.space.layout.limit)
     assert loader.rights() == []
