@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import mmu
+
 __all__ = ["CASES", "RUNNERS", "Case", "Runner", "main"]
 
 HERE = Path(__file__).resolve().parent
@@ -158,8 +160,10 @@ def run_all(cases: Sequence[Case], repetitions: int, *, quick: bool) -> Times:
     return times
 
 
-def report(times: Times, cases: Sequence[Case], repetitions: int, machine: Facts, *, quick: bool) -> str:
-    """results.md: the machine, the seconds, and the same as ratios to qemu-user."""
+def report(
+    times: Times, cases: Sequence[Case], repetitions: int, machine: Facts, memory_manager: Sequence[str], *, quick: bool
+) -> str:
+    """results.md: the machine, the seconds, the same as ratios to qemu-user, and what mmu.py says of the memory manager."""
     columns = [runner.name for runner in RUNNERS if any((case.name, runner.name) in times for case in cases)]
     medians = {key: statistics.median(seconds) for key, seconds in times.items()}
 
@@ -185,13 +189,12 @@ def report(times: Times, cases: Sequence[Case], repetitions: int, machine: Facts
         "Trust the ratios, not the absolutes: a busy machine disturbs all columns alike, but not equally.",
         "",
         *(f"* {name}: {value}" for name, value in machine.items()),
-        "",
-        "## CPU seconds",
-        "",
-        *table(seconds, measured),
     ]
+    if measured:
+        lines += ["", "## CPU seconds", "", *table(seconds, measured)]
     if compared:
         lines += ["", f"## Ratio to {BASELINE}", "", *table(ratio, compared)]
+    lines += memory_manager
     missing = [case.name for case in cases if case not in measured]
     if missing:
         lines += ["", f"Not measured here (program or tool missing): {', '.join(missing)}."]
@@ -244,10 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = describe_machine()
     try:
         times = run_all(cases, repetitions, quick=options.quick)
-    except BenchmarkError as error:
+        wanted = options.only.lower() in "memory manager"
+        memory_manager = mmu.section(repetitions, quick=options.quick) if wanted else []
+    except (BenchmarkError, mmu.BenchmarkError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    options.output.write_text(report(times, cases, repetitions, machine, quick=options.quick))
+    options.output.write_text(report(times, cases, repetitions, machine, memory_manager, quick=options.quick))
     print(f"written: {options.output}", file=sys.stderr)
     return 0
 

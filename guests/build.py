@@ -166,6 +166,8 @@ PROGRAMS = (
     Program("guests/hello/hello-glibc", ("guests/hello/hello_glibc.c",), _HOSTED, hosted=True),
     Program("benchmarks/guests/cpu", ("benchmarks/guests/cpu.c",), _HOSTED, hosted=True),
     _freestanding("benchmarks/guests/rewriter", "benchmarks/guests/rewriter.c"),
+    _freestanding("benchmarks/guests/touch", "benchmarks/guests/touch.c"),
+    _freestanding("benchmarks/guests/touch-x64", "benchmarks/guests/touch.c", target=_X64),
     _freestanding(
         "guests/x64/variants",
         *(f"guests/x64/{name}" for name in ("variants.c", "stores.c", "self.c", "mappings.c", "rights.c", "templates.S")),

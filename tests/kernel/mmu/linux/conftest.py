@@ -19,16 +19,24 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("driver"), "gcc")
 
 
+GUEST_COMPILERS = {"aarch64": "aarch64-linux-gnu-gcc", "x64": "x86_64-linux-gnu-gcc"}
+
+
 @pytest.fixture(scope="session")
-def guest_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """driver.c for our machine."""
-    if shutil.which("aarch64-linux-gnu-gcc") is None:
-        pytest.skip("aarch64-linux-gnu-gcc is not installed")
-    return build(tmp_path_factory.mktemp("driver"), "aarch64-linux-gnu-gcc")
+def guest_drivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """driver.c for our machines, where there is a compiler."""
+    folder = tmp_path_factory.mktemp("driver")
+    return {port: build(folder, name) for port, name in GUEST_COMPILERS.items() if shutil.which(name) is not None}
 
 
-@pytest.fixture(params=["kernel", pytest.param("machine", marks=pytest.mark.slow)])
-def both(request: pytest.FixtureRequest, driver: Path, tmp_path: Path) -> Iterator[Both]:
+@pytest.fixture(params=list(GUEST_COMPILERS))
+def guest_driver(request: pytest.FixtureRequest, guest_drivers: dict[str, Path]) -> Path:
+    """driver.c for one of them."""
+    return _guest(guest_drivers, request.param)
+
+
+@pytest.fixture(params=["kernel", *(pytest.param(port, marks=pytest.mark.slow) for port in GUEST_COMPILERS)])
+def both(request: pytest.FixtureRequest, driver: Path, guest_drivers: dict[str, Path], tmp_path: Path) -> Iterator[Both]:
     """Linux beside our kernel: alone in this process, or all of FetchSan running the same program."""
     for name in ("native", "ours"):
         make_files(tmp_path / name)
@@ -36,6 +44,12 @@ def both(request: pytest.FixtureRequest, driver: Path, tmp_path: Path) -> Iterat
     if request.param == "kernel":
         both = Both(native, Emulated(tmp_path / "ours"))
     else:
-        both = Both(native, Machine(request.getfixturevalue("guest_driver"), tmp_path / "ours"))
+        both = Both(native, Machine(_guest(guest_drivers, request.param), tmp_path / "ours"))
     yield both
     both.close()
+
+
+def _guest(drivers: dict[str, Path], port: str) -> Path:
+    if port not in drivers:
+        pytest.skip(f"{GUEST_COMPILERS[port]} is not installed")
+    return drivers[port]
