@@ -36,6 +36,7 @@ _APPLICATION = (
 )  # fmt: skip
 _DYNAMIC = ("-O1", "-ffreestanding", "-nostdlib", "-Wl,-z,max-page-size=4096", "-Wl,--unresolved-symbols=ignore-all")
 _HOSTED = ("-O2", "-static", "-s")
+_LIBRARY_HOST = ("-O1", "-fPIE", "-pie", "-s", "-Wl,-z,max-page-size=4096")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,13 @@ def _osv_test(name: str, folder: str, target: Target) -> Program:
     return Program(f"{folder}/{name}.so", sources, flags, text_apart=True, target=target)
 
 
+def _library_host(name: str, target: Target) -> Program:
+    """The program that a machine's libraries are loaded into (Machine.load)."""
+    folder = "src/fetchsan/libraries/host"
+    flags = (*_LIBRARY_HOST, *(flag for flag in target.freestanding if flag.startswith("-fcf")))
+    return Program(f"{folder}/{name}", (f"{folder}/host.c",), flags, hosted=True, target=target)
+
+
 _VARIANTS = tuple(
     f"guests/maintenance/{name}"
     for name in (
@@ -177,6 +185,8 @@ PROGRAMS = (
     _relocations("x64", _X64),
     *_linker_programs(_AARCH64, "aarch64", "-mtls-dialect=trad"),
     *_linker_programs(_X64, "x64", "-mtls-dialect=gnu2"),
+    _library_host("host-aarch64", _AARCH64),
+    _library_host("host-x64", _X64),
     _application("tst-hello", 1),
     _application("tst-other", 2),
     _hole("tst-bss-tail", "bss_tail.c", "tail.S", flags=_TAIL_LAYOUT, text_apart=False),

@@ -9,33 +9,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64.disassembly import disassemble
-from fetchsan.errors import FetchSanError
 from fetchsan.findings.collector import Collector
 from fetchsan.findings.finding import Finding
-from fetchsan.findings.guest_view import GuestView
 from fetchsan.findings.outcome import GuestEnd, exit_status
 from fetchsan.findings.symbols import Symboliser
 from fetchsan.kernel.host import Host, RecordingHost, ReplayDivergence, ReplayHost
-from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions
-from fetchsan.kernel.task import Signaled
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.hits import Hit
-from fetchsan.machine.interruption import stopping_on_signals
-from fetchsan.platforms import Platform, RunnableMachine, choose_platform
+from fetchsan.platforms import Platform, choose_platform
+from fetchsan.run import Run
 from fetchsan.settings import RunSettings
 
 if TYPE_CHECKING:
     from fetchsan.findings.location import Location
+    from fetchsan.libraries import Buffer, Function, Library, Pointer
+    from fetchsan.libraries.session import Session
 
 __all__ = ["Machine", "Result"]
 
@@ -72,6 +70,8 @@ class Machine:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = RunSettings(**settings)
+        self._session: Session | None = None
+        self._end: weakref.finalize[[], Machine] | None = None
 
     def run(
         self,
@@ -89,7 +89,7 @@ class Machine:
         options = settings.kernel_options(tuple(program), os.environ, capture_stdout=capture_stdout)
         watch_again = platform.has_findings and settings.mode == "check" and settings.replay
         host: Host = RecordingHost() if watch_again else Host()
-        first = _Run(platform, settings, options, host, message=message or _to_stderr)
+        first = Run(platform, settings, options, host, message=message or _to_stderr)
         started = time.perf_counter()
         try:
             collector = Collector(first.symboliser.locate, disassemble, strict=settings.strict)
@@ -124,83 +124,96 @@ class Machine:
         finally:
             first.close()
 
+    # --- libraries (docs/api.md, "Libraries") --------------------------------------------------------------------------------
 
-@dataclass
-class _Run:
-    """One machine with one kernel and one program on it."""
+    def load(self, name: str, *, capture_stdout: bool = False, message: Callable[[str], None] | None = None) -> Library:
+        """Load a shared library of the sysroot (by its name) or of the host (by a path), to call its functions from Python.
 
-    platform: Platform
-    settings: RunSettings
-    options: KernelOptions
-    host: Host
-    message: Callable[[str], None]
-    tracked: frozenset[int] = frozenset()
-    first: Symboliser | None = None  # of the run that this one repeats: a replay has no files to read symbols from
-    kernel: Kernel = field(init=False)
-    hardware: RunnableMachine = field(init=False)
-    symboliser: Symboliser = field(init=False)
+        The first one starts the guest, and decides the architecture and who gets the guest's output. Raises LibraryError.
+        """
+        from fetchsan.libraries.library import Library
 
-    def __post_init__(self) -> None:
-        settings = self.settings
-        try:
-            self.hardware, abi = self.platform.build(settings, self.tracked)
-        except OSError as error:  # under `ulimit -v`, most often: all that goes with guest RAM is reserved here
-            reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
-            raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
-        self.kernel = Kernel(
-            self.hardware,
-            self.options,
-            host=self.host,
-            abi=abi,
-            symbolise=self._symbolise,
-            message=self.message,
-        )
-        guest = GuestView(self.kernel)
-        self.symboliser = (
-            self.first.over(guest.mapped_ranges, guest.perf_map)
-            if self.first is not None
-            else Symboliser(guest.mapped_ranges, guest.read_object, guest.perf_map)
-        )
+        if self._session is None:
+            from fetchsan.libraries.opening import open_session
 
-    def execute(self, on_hit: Callable[[Hit], None]) -> GuestEnd:
-        """Load the program and run it to its end, reporting hits as they happen."""
-        hardware, kernel = self.hardware, self.kernel
-        hardware.on_hit = on_hit
-        hardware.counter = lambda: kernel.clock.monotonic_ns() * hardware.frequency // 1_000_000_000
-        pe = hardware.add_pe(kernel)
-        kernel.start(pe)
-        try:
-            with stopping_on_signals(pe.interrupt):
-                end = kernel.run()
-        except KeyboardInterrupt:
-            return GuestEnd(interrupted=True)
-        except _HaltedError:
-            return GuestEnd(halted=True)
-        finally:
-            hardware.finish()
-        if isinstance(end, Signaled):
-            return GuestEnd(signal=int(end.signal), cause=self.kernel.abi.cause(end.exception) if end.exception else {})
-        return GuestEnd(exit=end.code)
+            session = open_session(self.settings, name, os.environ, capture_stdout, message or _to_stderr)
+            self._session = session
+            self._end = weakref.finalize(self, session.close)
+        elif capture_stdout and self._session.stdout is None:
+            raise ValueError("capture_stdout: the first load decides that")
+        return Library(self._session, name)
 
-    def halt(self) -> None:
-        """--halt-on-error: end the run here."""
-        for pe in self.hardware.pes:
-            pe.fail(_HaltedError())
+    def buffer(self, content: int | bytes | Any) -> Buffer:
+        """Guest memory: so many zero bytes, or a copy of bytes or of a ctypes object; freed with the object."""
+        from fetchsan.libraries.memory import Buffer, guest_bytes
 
-    def statistics(self) -> dict[str, int | float]:
-        """Counters of the machine, by name."""
-        return dict(dataclasses.asdict(self.hardware.statistics))
+        return Buffer(self._loaded, guest_bytes(content))
+
+    def pointer(self, address: int, target: Any = None) -> Pointer:
+        """An address in the guest as something to look behind."""
+        from fetchsan.libraries.memory import Pointer
+
+        pointer = Pointer.make(self._loaded, address)
+        return pointer.cast(target) if target is not None else pointer
+
+    def callback(self, prototype: Any, function: Callable[..., Any] | None = None) -> Any:
+        """`function` as a function pointer of type `prototype` (ctypes.CFUNCTYPE); without a function, a decorator."""
+        from fetchsan.libraries.callback import Callback
+
+        session = self._loaded
+        if function is None:
+            return lambda decorated: Callback(session, prototype, decorated)
+        return Callback(session, prototype, function)
+
+    def function(self, address: int, prototype: Any) -> Function:
+        """Code in the guest, as a function of type `prototype`."""
+        from fetchsan.libraries.function import Function
+
+        return Function.of_prototype(self._loaded, address, prototype)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the libraries' calls have brought up to now; none before `load`."""
+        return self._session.findings() if self._session is not None else ()
+
+    @property
+    def stdout(self) -> bytes | None:
+        """What the guest has printed since `load`, if that captures it."""
+        return self._session.stdout if self._session is not None else None
+
+    @property
+    def errno(self) -> int:
+        """The guest's errno."""
+        session = self._loaded
+        return int.from_bytes(session.read(session.linker.errno(), 4), "little")
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds that one call may take; None: as long as it likes."""
+        return self._loaded.time_limit
+
+    @time_limit.setter
+    def time_limit(self, seconds: float | None) -> None:
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"a time limit of {seconds} seconds")
+        self._loaded.time_limit = seconds
 
     def close(self) -> None:
-        """Give everything back."""
-        self.hardware.close()
+        """End the guest that the libraries are in. `findings` and `stdout` stay."""
+        if self._end is not None:
+            self._end()
 
-    def _symbolise(self, address: int) -> str:
-        return self.symboliser.locate(address).label
+    def __enter__(self) -> Machine:
+        return self
 
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
-class _HaltedError(Exception):
-    """--halt-on-error stopped the guest."""
+    @property
+    def _loaded(self) -> Session:
+        if self._session is None:
+            raise ValueError("there is no guest before the first load()")
+        return self._session
 
 
 def _name_writers(
@@ -220,7 +233,7 @@ def _name_writers(
     found: dict[tuple[object, ...], tuple[Origin, Location | None]] = {}
     try:
         tracked = frozenset(hit.physical & -4096 for hit in unnamed)
-        second = _Run(
+        second = Run(
             platform, settings, options, ReplayHost(host.log), message=lambda _text: None, tracked=tracked, first=symboliser
         )
     except ReplayDivergence as divergence:

@@ -15,7 +15,7 @@ from fetchsan.kernel.options import KernelOptions
 from fetchsan.kernel.vfs.proc_system import SystemFacts
 from fetchsan.kernel.vfs.tree import build_tree
 
-__all__ = ["program_machine"]
+__all__ = ["elf_machine", "program_machine"]
 
 _IDENTIFICATION = struct.Struct("<4s14xH")
 _MAGIC = b"\x7fELF"
@@ -45,6 +45,11 @@ def program_machine(options: KernelOptions, host: Host) -> int | None:
     program = find_program(tree.start, name, dict(options.env).get("PATH"), options.sysroot)
     file = follow_scripts(tree.start, program, [os.fsencode(argument) for argument in options.argv])
     return _machine(file.inode.read_at(0, _IDENTIFICATION.size))
+
+
+def elf_machine(path: str) -> int | None:
+    """EM_* of a file of the host's; None if that is no ELF file, or none at all."""
+    return _machine(_head_on_host(path))
 
 
 def _machine(head: bytes) -> int | None:
