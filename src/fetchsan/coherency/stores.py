@@ -29,7 +29,7 @@ class Stores(State):
 
     def watch_all(self, frames: Sequence[int]) -> None:
         """`watch` each."""
-        if self._never_written(frames):
+        if self.never_written(frames):
             self._watched.update(frames)
         else:
             for frame in frames:
@@ -125,7 +125,7 @@ class Stores(State):
 
     def settle_all(self, frames: Sequence[int]) -> None:
         """`settle` each."""
-        if not self._never_written(frames):
+        if not self.never_written(frames):
             for frame in frames:
                 self.settle(frame)
 
@@ -138,9 +138,10 @@ class Stores(State):
             line.unaided = None
             self._held.release(line)
 
-    def _never_written(self, frames: Sequence[int]) -> bool:
-        """Whether all views of these frames hold the zeros of power-on and nothing is remembered of them: one look at
-        fresh memory instead of one a frame. False also where that is not worth finding out.
+    def never_written(self, frames: Sequence[int]) -> bool:
+        """Whether all views of these frames hold the zeros of power-on, and no record is kept of them.
+
+        One look at fresh memory instead of one a frame. False also where that is not worth finding out.
         """
         size = len(frames) * FRAME_SIZE
         if len(frames) < 2 or frames[-1] - frames[0] != size - FRAME_SIZE:

@@ -68,8 +68,8 @@ class Hardware(Protocol):
     def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
         """The whole sequence over a physically contiguous range: DC loop, DSB ISH, IC loop, DSB ISH, then ISB if `context`."""
 
-    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
-        """Linux's `__sync_icache_dcache` of one frame, before its first executable PTE: the sequence without a CSE.
+    def kernel_synchronise(self, pe: int, frames: Sequence[int]) -> None:
+        """Linux's `__sync_icache_dcache` of frames, before their first executable PTE: the sequence without a CSE.
 
         Lines that the program wrote and only this made fresh are counted as latent (docs/cli.md, `--kernel-sync`).
         """

@@ -121,17 +121,18 @@ class Machine(GuestSide):
             self.context_synchronise(pe)
         self.settle_interest()
 
-    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
-        """Linux's `__sync_icache_dcache` of one frame, before its first executable PTE: the sequence without a CSE."""
+    def kernel_synchronise(self, pe: int, frames: Sequence[int]) -> None:
+        """Linux's `__sync_icache_dcache` of frames, before their first executable PTE: the sequence without a CSE."""
         if self.mode == "coherent" or self.rules.joined:
             return
         self._before_event(pe)
-        self.statistics.kernel_synchronised_frames += 1
-        frame = physical & FRAME_MASK
-        if not self.views.watches(frame) and self.views.is_fill(frame):
-            self.views.settle(frame)  # nobody executes it yet, and nobody but the kernel wrote it
-        else:
-            self.statistics.latent_lines += self.views.kernel_synchronise(pe, frame)
+        views = self.views
+        self.statistics.kernel_synchronised_frames += len(frames)
+        for frame in () if views.never_written(frames) else frames:
+            if not views.watches(frame) and views.is_fill(frame):
+                views.settle(frame)  # nobody executes it yet, and nobody but the kernel wrote it
+            else:
+                self.statistics.latent_lines += views.kernel_synchronise(pe, frame)
         self.settle_interest()
 
     def pte_changed(

@@ -81,7 +81,7 @@ class X64Machine:
     def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
         """Nothing: instruction fetches snoop."""
 
-    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
+    def kernel_synchronise(self, pe: int, frames: Sequence[int]) -> None:
         """Nothing: instruction fetches snoop."""
 
     def pte_changed(

@@ -57,8 +57,8 @@ class RecordingHardware:
     def synchronise(self, pe: int, physical: int, virtual: int, size: int, *, context: bool = True) -> None:
         self.calls.append(("synchronise", physical, virtual, size, context))
 
-    def kernel_synchronise(self, pe: int, physical: int, virtual: int) -> None:
-        self.calls.append(("kernel_synchronise", physical, virtual))
+    def kernel_synchronise(self, pe: int, frames: Sequence[int]) -> None:
+        self.calls.extend(("kernel_synchronise", frame) for frame in frames)
 
     def pte_changed(
         self, pe: int, virtual: int, size: int, executable: Sequence[tuple[int, int]], *, replaced: bool

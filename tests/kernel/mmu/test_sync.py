@@ -65,7 +65,7 @@ def test_linux_synchronises_in_mprotect() -> None:
     base = world.space.map_anon(0, PAGE, 0, R | W)
     physical = world.touch(base)
     world.space.mprotect(base, PAGE, R | X)
-    assert world.hardware.named(*SYNCS) == [("kernel_synchronise", physical, base)]
+    assert world.hardware.named(*SYNCS) == [("kernel_synchronise", physical)]
 
 
 def test_linux_synchronises_a_frame_once() -> None:

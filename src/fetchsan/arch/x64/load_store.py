@@ -6,8 +6,8 @@ Also how long instructions are, and how each answers where that decides about an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["MAXIMUM_LENGTH", "MemoryAccess", "find_access", "first_reaching", "first_vex", "next_instruction"]
@@ -70,7 +70,7 @@ def find_access(
 
     `get` reads a register by name. A read that is the first half of a read-modify-write comes back with `write` set.
     """
-    accesses = list(_accesses(code, pc, get))
+    accesses = [operand.access(pc, get) for operand in _operands(code)]
     # Of several operands (movs, push of memory) the one with the right direction.
     accesses.sort(key=lambda each: each.write is not (access == "write"))
     for each in accesses:
@@ -103,47 +103,85 @@ def first_vex(code: bytes, pc: int) -> int | None:
     return None
 
 
-def _accesses(code: bytes, pc: int, get: Get) -> Iterator[MemoryAccess]:
+class _Operand(NamedTuple):
+    """One memory operand, explicit or implicit, before registers have values."""
+
+    base: str
+    scaled: str
+    scale: int
+    displacement: int
+    after: int  # the instruction's length if the address is relative to its end, else 0
+    bits: tuple[str, int]  # a bit test's register and operand size; ("", 0): none
+    mask: int  # the width of an address
+    segment: str
+    size: int
+    write: bool
+    stack: bool
+
+    def access(self, pc: int, get: Get) -> MemoryAccess:
+        """With the registers as `get` has them."""
+        address = self.displacement + _value(self.scaled, get) * self.scale
+        address += pc + self.after if self.after else _value(self.base, get)
+        register, size = self.bits
+        if register:
+            address += _bit_offset(_value(register, get), size)
+        address &= self.mask
+        if self.segment:
+            address = address + get(f"{self.segment}_base") & _MASK64
+        return MemoryAccess(address, self.size, self.write, self.stack)
+
+
+@lru_cache(maxsize=4096)
+def _operands(code: bytes) -> tuple[_Operand, ...]:
+    """The memory operands of the first instruction of `code`. Programs fault at few places, again and again."""
     import capstone.x86 as x86
 
-    instruction = next(_decoder().disasm(code, pc, 1), None)
+    instruction = next(_decoder().disasm(code, 0, 1), None)
     if instruction is None:
-        return
+        return ()
     name = instruction.mnemonic.rpartition(" ")[2]  # without lock, rep
+    found = []
     operands = instruction.operands
     for position, operand in enumerate(operands):
         if operand.type != x86.X86_OP_MEM:
             continue
         memory = operand.mem
         base = instruction.reg_name(memory.base) if memory.base else ""
-        index = instruction.reg_name(memory.index) if memory.index else ""
         segment = instruction.reg_name(memory.segment) if memory.segment else ""
-        address = memory.disp + _value(index, get) * memory.scale
-        address += pc + instruction.size if base in ("rip", "eip") else _value(base, get)
-        if name in _BIT_TESTS and operands[-1].type == x86.X86_OP_REG:
-            address += _bit_offset(_value(instruction.reg_name(operands[-1].reg), get), operand.size)
-        if name == "pop" and base == "rsp":
-            address += 8  # the address is computed after the increment
-        address &= (1 << 8 * instruction.addr_size) - 1
-        if segment in ("fs", "gs"):
-            address = address + get(f"{segment}_base") & _MASK64
+        tests_bit = name in _BIT_TESTS and operands[-1].type == x86.X86_OP_REG
         # Of add and its like only the first operand is written; xchg names its memory in either place.
         first = position == 0 or name == "xchg"
-        write = first and (name in _READ_MODIFY_WRITE or bool(operand.access & 2))
-        size = _SIZES.get(name, operand.size) or 1
-        yield MemoryAccess(address, size, write, base in _STACK_REGISTERS and not segment)
+        found.append(
+            _Operand(
+                base=base,
+                scaled=instruction.reg_name(memory.index) if memory.index else "",
+                scale=memory.scale,
+                # pop computes its address after the increment
+                displacement=memory.disp + (8 if name == "pop" and base == "rsp" else 0),
+                after=instruction.size if base in ("rip", "eip") else 0,
+                bits=(instruction.reg_name(operands[-1].reg), operand.size) if tests_bit else ("", 0),
+                mask=(1 << 8 * instruction.addr_size) - 1,
+                segment=segment if segment in ("fs", "gs") else "",
+                size=_SIZES.get(name, operand.size) or 1,
+                write=first and (name in _READ_MODIFY_WRITE or bool(operand.access & 2)),
+                stack=base in _STACK_REGISTERS and not segment,
+            )
+        )
     implicit = _IMPLICIT.get(name)
     if implicit is not None:
         register, offset, size, write = implicit
-        yield MemoryAccess(get(register) + offset & _MASK64, size, write, register != "rdi")
+        found.append(_Operand(register, "", 1, offset, 0, ("", 0), _MASK64, "", size, write, register != "rdi"))
     elif name == "xlatb":
-        yield MemoryAccess(get("rbx") + (get("rax") & 0xFF) & _MASK64, 1, False, False)
+        found.append(_Operand("rbx", "al", 1, 0, 0, ("", 0), _MASK64, "", 1, False, False))
+    return tuple(found)
 
 
 def _value(register: str, get: Get) -> int:
-    """A register of 16, 32 or 64 bits by capstone's name."""
+    """A register of 16, 32 or 64 bits by capstone's name, and AL."""
     if not register or register in ("riz", "eiz"):
         return 0
+    if register == "al":
+        return get("rax") & 0xFF
     if register[0] == "r":
         if register[1].isdigit() and register[-1] in "dw":
             return get(register[:-1]) & (0xFFFF_FFFF if register[-1] == "d" else 0xFFFF)

@@ -40,8 +40,7 @@ class Populate(PageOperation):
         if physical is None:
             return False  # no block is free: 4 KiB pages will do
         if vma.perm & PERM_EXEC:
-            pieces = range(0, HUGE_PAGE_SIZE, PAGE_SIZE)
-            before_executable_ptes(space, [(physical + offset, virtual + offset) for offset in pieces])
+            before_executable_ptes(space, range(physical, physical + HUGE_PAGE_SIZE, PAGE_SIZE))
         entries = self.tables.format
         leaf = entries.make_leaf(physical, vma.perm, user=space.user, cow=False, dirty=self._dirty)
         self.tables.write_large_leaf(space.pe, at, virtual, entries.make_large(leaf))
@@ -75,8 +74,7 @@ class Populate(PageOperation):
         """New frames for a run of empty entries, all with the same attributes."""
         space, vma = self.space, self._vma
         if vma.perm & PERM_EXEC:
-            end = virtual + len(frames) * PAGE_SIZE
-            before_executable_ptes(space, list(zip(frames, range(virtual, end, PAGE_SIZE), strict=True)))
+            before_executable_ptes(space, frames)
         attributes = self.tables.format.make_leaf(0, vma.perm, user=space.user, cow=cow, dirty=self._dirty)
         self.tables.write_leaves(space.pe, at, virtual, old, [frame | attributes for frame in frames])
         self._populated += len(frames) * PAGE_SIZE
@@ -85,7 +83,7 @@ class Populate(PageOperation):
         space, vma = self.space, self._vma
         physical, cow = vma.page_ops.map(space, vma, virtual, old, self._write)
         if vma.perm & PERM_EXEC:
-            before_executable_ptes(space, ((physical, virtual),))
+            before_executable_ptes(space, (physical,))
         entries = self.tables.format
         leaf = entries.make_leaf(physical, vma.perm, user=space.user, cow=cow, dirty=self._dirty)
         old = self.tables.words[at]  # again: the provider may have taken it out
@@ -172,8 +170,7 @@ class Protection(PageOperation):
         changed = self._change(entry)
         if changed != entry:
             physical = entry & self.tables.format.address_mask
-            pieces = range(0, HUGE_PAGE_SIZE, PAGE_SIZE)
-            self._before(entry, changed, [(physical + offset, virtual + offset) for offset in pieces])
+            self._before(entry, changed, range(physical, physical + HUGE_PAGE_SIZE, PAGE_SIZE))
             self.tables.write_large_leaf(self.space.pe, at, virtual, changed)
         return True
 
@@ -188,9 +185,7 @@ class Protection(PageOperation):
         mask = self.tables.format.address_mask
         for before in {entry & ~mask for entry in old}:
             after = self._changes[before]
-            page = enumerate(old)
-            same = [(e & mask, virtual + n * PAGE_SIZE) for n, e in page if e and e & ~mask == before]
-            self._before(before, after, same)
+            self._before(before, after, [entry & mask for entry in old if entry and entry & ~mask == before])
         if len(new) == 1:
             self.tables.write_leaf(self.space.pe, table + first, virtual, new[0])
         else:
@@ -207,11 +202,11 @@ class Protection(PageOperation):
             )
         return address | changed
 
-    def _before(self, before: int, after: int, pages: Sequence[tuple[int, int]]) -> None:
+    def _before(self, before: int, after: int, frames: Sequence[int]) -> None:
         """What comes before leaves of one kind are changed."""
         old, new = self.tables.perm(before), self.tables.perm(after)
         if new & ~old & EXECUTE:
-            before_executable_ptes(self.space, pages)
+            before_executable_ptes(self.space, frames)
         # OSv's change_perm: only a reduction needs the flush.
         self.tlb_flush_needed |= bool(old & ~new)
 

@@ -127,7 +127,7 @@ def move(
     for virtual, entry in taken.taken:
         moved = virtual - address + start
         if vma.perm & PERM_EXEC:
-            before_executable_ptes(space, ((entry & space.tables.format.address_mask, moved),))
+            before_executable_ptes(space, (entry & space.tables.format.address_mask,))
         space.tables.write_leaf(space.pe, space.tables.entry_at(moved), moved, entry)
         if vma.page_ops.tracks_leaves:
             vma.page_ops.moved(space, vma, virtual, moved, entry)

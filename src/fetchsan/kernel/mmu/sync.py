@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,12 @@ SYNC_POLICIES = {
 }
 
 
-def before_executable_ptes(space: AddressSpace, pages: Iterable[tuple[int, int]]) -> None:
-    """Linux's `__sync_icache_dcache`: called before PTEs that make `pages`, (frame, page) pairs, executable are written."""
+def before_executable_ptes(space: AddressSpace, frames: Sequence[int]) -> None:
+    """Linux's `__sync_icache_dcache`: called before PTEs that make `frames` executable are written."""
     if not space.sync.before_pte:
         return
     clean = space.frames.clean
-    for physical, virtual in pages:
-        if physical not in clean:
-            space.hardware.kernel_synchronise(space.pe, physical, virtual)
-            clean.add(physical)
+    needed = frames if clean.isdisjoint(frames) else [frame for frame in frames if frame not in clean]
+    if needed:
+        space.hardware.kernel_synchronise(space.pe, needed)
+        clean.update(needed)
