@@ -14,14 +14,16 @@ from elftools.elf.elffile import ELFFile
 from fetchsan.arch.aarch64.cpus import get_cpu
 from fetchsan.arch.aarch64.system_instructions import WFI
 from fetchsan.errors import NotExecutableError
+from fetchsan.kernel.mmu.vma import MMAP_POPULATE, PERM_READ, PERM_WRITE
 from fetchsan.kernel.osv import Aborted, OsvKernel, RofsFile
 from fetchsan.kernel.task import Exited
-from fetchsan.machine.machine import Machine
+from fetchsan.machine.machine import Machine, Mode
 from fetchsan.machine.memory import PhysicalMemory
 
 IMAGE = files("fetchsan.scenarios").joinpath("guests", "tst-two-cpus.so").read_bytes()
 THREAD = "call_service"
 RET, UDF, MOV_X0_7 = 0xD65F03C0, 0, 0xD28000E0
+STR_X1_X0, LDR_X2_X0 = 0xF900_0001, 0xF940_0002
 
 
 def with_code(**functions: tuple[int, ...]) -> bytes:
@@ -37,8 +39,8 @@ def with_code(**functions: tuple[int, ...]) -> bytes:
 class TwoPes:
     """One machine, switched on."""
 
-    def __init__(self) -> None:
-        self.machine = Machine(get_cpu("cortex-a72"), memory=PhysicalMemory(16 << 20), mode="coherent", pes=2, user=False)
+    def __init__(self, mode: Mode = "coherent") -> None:
+        self.machine = Machine(get_cpu("cortex-a72"), memory=PhysicalMemory(16 << 20), mode=mode, pes=2, user=False)
         self.kernel = OsvKernel(self.machine, sync="osv")
         self.first, self.second = (self.machine.add_pe(self.kernel) for _ in range(2))
         for pe in (self.first, self.second):
@@ -99,3 +101,22 @@ def test_without_turns_a_wfi_does_nothing(osv: TwoPes) -> None:
     osv.start(main=(WFI, WFI, MOV_X0_7, RET), thread=(RET,))
     osv.first.run()
     assert osv.kernel.finish_application() == Exited(7)
+
+
+@pytest.mark.parametrize("mode", ["check", "stale", "coherent"])
+@pytest.mark.parametrize(("access", "perm"), [(STR_X1_X0, PERM_READ), (LDR_X2_X0, 0)], ids=["store", "load"])
+def test_a_right_that_is_taken_away_is_gone_on_every_pe_at_once(mode: Mode, access: int, perm: int) -> None:
+    osv = TwoPes(mode)
+    page = osv.kernel.space.map_anon(0, 4096, MMAP_POPULATE, PERM_READ | PERM_WRITE)
+    osv.start(main=(RET,), thread=(access, WFI, access, WFI))
+    osv.second.set("x0", page)
+    start = osv.second.get("pc")
+    osv.second.run(until_wait=True)
+    assert osv.second.get("pc") == start + 8, "the right is there, and in its TLB"
+    osv.kernel.space.pe = osv.first.index
+    osv.kernel.space.mprotect(page, 4096, perm)
+    osv.second.run(until_wait=True)
+    end = osv.kernel.finish_application()
+    assert isinstance(end, Aborted)
+    assert (end.exception.pc, end.exception.far) == (start + 8, page)
+    osv.machine.close()
