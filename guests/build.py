@@ -37,6 +37,8 @@ _APPLICATION = (
 _DYNAMIC = ("-O1", "-ffreestanding", "-nostdlib", "-Wl,-z,max-page-size=4096", "-Wl,--unresolved-symbols=ignore-all")
 _HOSTED = ("-O2", "-static", "-s")
 _LIBRARY_HOST = ("-O1", "-fPIE", "-pie", "-s", "-Wl,-z,max-page-size=4096")
+_HOSTED_PIE = ("-O2", "-pie", "-fPIE", "-s")
+_HOSTED_SHARED = ("-O2", "-shared", "-fPIC", "-s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,11 @@ PROGRAMS = (
     *_linker_programs(_X64, "x64", "-mtls-dialect=gnu2"),
     _library_host("host-aarch64", _AARCH64),
     _library_host("host-x64", _X64),
+    Program("guests/linker/hosted/program", ("guests/linker/hosted/program.c",), _HOSTED_PIE, ("-lm",), hosted=True),
+    Program(
+        "guests/linker/hosted/program.so", ("guests/linker/hosted/program.c",), _HOSTED_SHARED, ("-lm",), hosted=True
+    ),
+    Program("guests/linker/hosted/plugin.so", ("guests/linker/hosted/plugin.c",), _HOSTED_SHARED, hosted=True),
     _application("tst-hello", 1),
     _application("tst-other", 2),
     _hole("tst-bss-tail", "bss_tail.c", "tail.S", flags=_TAIL_LAYOUT, text_apart=False),

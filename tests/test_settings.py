@@ -22,7 +22,7 @@ from fetchsan.settings import RunSettings, directory_grant, environment_entry, m
         ({"ignore_maintenance": "isb"}, "ignore-maintenance 'isb' is not one of dc, ic, all"),
         ({"smp": 0}, "smp 0 is not between 1 and 64"),
         ({"smp": 2}, "smp 2: more than one processor is not built yet"),
-        ({"linker": "osv"}, "linker 'osv' is not built yet"),
+        ({"linker": "osv", "strace": True}, "strace: not built yet for linker osv"),
         ({"seed": -1}, "seed -1 is not between 0 and 18446744073709551615"),
         ({"error_exitcode": 256}, "error-exitcode 256 is not between 0 and 255"),
         ({"memory": 1 << 20}, "memory 1048576 is not between"),

@@ -110,6 +110,7 @@ def _aarch64(settings: RunSettings, tracked: frozenset[int]) -> tuple[RunnableMa
         ignore_maintenance=settings.ignore_maintenance,
         strict=settings.strict,
         tracked=tracked,
+        user=settings.linker != "osv",
     )
     return machine, Aarch64Abi(profile)
 

@@ -14,6 +14,7 @@ from fetchsan.findings.symbols import Symboliser
 from fetchsan.kernel.host import Host
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions
+from fetchsan.kernel.osv.runner import OsvRunner
 from fetchsan.kernel.task import Signaled
 from fetchsan.machine.engine_pe import EnginePE
 from fetchsan.machine.hits import Hit
@@ -35,8 +36,8 @@ class Run:
     message: Callable[[str], None]
     tracked: frozenset[int] = frozenset()
     first: Symboliser | None = None  # of the run that this one repeats: a replay has no files to read symbols from
-    kernel_class: type[Kernel] = Kernel
-    kernel: Kernel = field(init=False)
+    kernel_class: type[Kernel] | None = None  # if not what the settings' linker wants
+    kernel: Kernel | OsvRunner = field(init=False)
     hardware: RunnableMachine = field(init=False)
     symboliser: Symboliser = field(init=False)
 
@@ -47,7 +48,9 @@ class Run:
         except OSError as error:  # under `ulimit -v`, most often: all that goes with guest RAM is reserved here
             reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
             raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
-        self.kernel = self.kernel_class(
+        osv = self.settings.linker == "osv" and self.kernel_class is None
+        build: type[Kernel] | type[OsvRunner] = OsvRunner if osv else self.kernel_class or Kernel
+        self.kernel = build(
             self.hardware,
             self.options,
             host=self.host,

@@ -8,6 +8,7 @@ from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.mmu.maps import rights
 from fetchsan.kernel.mmu.vma import FileVma
+from fetchsan.kernel.osv.runner import OsvRunner
 
 __all__ = ["GuestView"]
 
@@ -19,7 +20,7 @@ _PERF_MAP_LIMIT = 64 << 20
 class GuestView:
     """The program of `kernel`, as it is at the moment of the call."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel | OsvRunner) -> None:
         self._kernel = kernel
 
     def mapped_ranges(self) -> list[MappedRange]:

@@ -247,23 +247,23 @@ class Program:
             if file.needed or file.initialised:
                 continue
             for needed in file.dynamic.needed:
-                found = self._find_or_add(needed, file) if needed not in self._provided else None
+                found = self._find_or_add(needed, file, wanted=True) if needed not in self._provided else None
                 if found is not None and found not in file.needed:
                     file.needed.append(found)
                     if found not in queue:
                         queue.append(found)
         return root
 
-    def _find_or_add(self, name: str, seeker: File | None) -> File:
+    def _find_or_add(self, name: str, seeker: File | None, *, wanted: bool = False) -> File:
+        """`wanted`: by `seeker` itself, rather than by a call that it made."""
         if (known := self.find_loaded(name)) is not None:
             return known
         run_path, origin = (seeker.dynamic.search_path, seeker.path) if seeker is not None else ((), "/")
         tried = list(candidates(name, run_path, origin, self._search_path))
         inode = next((inode for inode in map(self._open, tried) if inode is not None), None)
         if inode is None:
-            who = seeker.path if seeker is not None else name
-            need = f"needs {name}, which is" if seeker is not None else "is"
-            raise NotExecutableError(who, f"{need} not found (looked for {', '.join(tried)})")
+            who, need = (seeker.path, f"needs {name}, which is ") if seeker is not None and wanted else (name, "")
+            raise NotExecutableError(who, f"{need}not found (looked for {', '.join(tried)})")
         for file in self.modules:
             if file.inode.identity == inode.identity:
                 return file

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Callable
+from typing import Protocol
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.host import FileStat
@@ -18,7 +19,7 @@ from fetchsan.kernel.vfs.streams import CaptureFile, CaptureInode
 from fetchsan.kernel.vfs.synthetic import SyntheticDirectory, SyntheticFileSystem, TextFile
 from fetchsan.kernel.vfs.vfs import Vfs
 
-__all__ = ["OSV_PID", "Image", "RofsFile", "open_console"]
+__all__ = ["OSV_PID", "FileTree", "Image", "RofsFile", "open_console"]
 
 OSV_PID = 2
 """getpid(), and /proc's one directory."""
@@ -68,6 +69,17 @@ class RofsFile(RegularInode):
     def truncate(self, size: int) -> None:
         """Refused."""
         raise LinuxError(errno.EROFS)
+
+
+class FileTree(Protocol):
+    """The files of a machine."""
+
+    @property
+    def vfs(self) -> Vfs:
+        """All of them."""
+
+    def add(self, file: RofsFile) -> None:
+        """Make sure that `file` is among them."""
 
 
 class Image:

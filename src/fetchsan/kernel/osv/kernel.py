@@ -13,6 +13,7 @@ by calls of functions that the kernel provides (`functions`), and by SVC, which 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
@@ -33,11 +34,11 @@ from fetchsan.kernel.mmu.user_memory import UserMemory
 from fetchsan.kernel.mmu.vma import MMAP_POPULATE, MMAP_STACK, PERM_READ, PERM_WRITE
 from fetchsan.kernel.mmu.write_back import lost_messages
 from fetchsan.kernel.options import SyncPolicy
-from fetchsan.kernel.osv import file_calls, memory_calls, process_calls, shm_calls, signal_calls  # noqa: F401
+from fetchsan.kernel.osv import file_calls, libc_calls, memory_calls, process_calls, shm_calls, signal_calls  # noqa: F401
 from fetchsan.kernel.osv.calls import make_call
 from fetchsan.kernel.osv.functions import enter_function, function_names, kernel_images
 from fetchsan.kernel.osv.guest_calls import begin, resume
-from fetchsan.kernel.osv.image import Image, RofsFile, open_console
+from fetchsan.kernel.osv.image import FileTree, Image, RofsFile, open_console
 from fetchsan.kernel.osv.linker_entries import entries
 from fetchsan.kernel.osv.ports import OSV_PORTS
 from fetchsan.kernel.osv.signals import generate_signal, return_from_signal
@@ -83,6 +84,7 @@ class OsvKernel:
         files: Iterable[RofsFile] = (),
         libc: RofsFile | None = None,
         hwcap: int = 0,
+        seed: int = 0,
         symbolise: Symbolise = lambda address: "",
         text_arrived: Callable[[int, int], None] = lambda physical, virtual: None,
     ) -> None:
@@ -101,12 +103,13 @@ class OsvKernel:
         }
         self.memory = UserMemory(self.space)
         self._next_address = self.space.layout.image_base  # `program::_next_alloc`: it only grows
-        self.image = Image(self.clock.realtime_ns, lambda: procfs_maps(self.space).encode("utf-8", "surrogateescape"))
+        self.image: FileTree = Image(self.clock.realtime_ns, lambda: procfs_maps(self.space).encode("utf-8", "surrogateescape"))
         for file in files:
             self.image.add(file)
         self.application = Application()
         self.libc = libc
         self.hwcap = hwcap
+        self.random = random.Random(seed)
         self._threads: dict[int, Thread] = {}  # by PE
         self._unimplemented: set[int] = set()  # system calls that were named already
         self._unsupported: set[str] = set()
@@ -150,7 +153,9 @@ class OsvKernel:
         thread = self._threads[pe.index] = Thread(self, pe)
         self.program = self._make_program(environment)
         for descriptor in range(3):
-            self.application.files.place(descriptor, self._open_console(descriptor))
+            stream = self._open_console(descriptor)
+            if stream is not None:
+                self.application.files.place(descriptor, stream)
 
         def loaded(application: Loaded) -> None:
             self.application.loaded = application
@@ -248,7 +253,7 @@ class OsvKernel:
             self.console += f"{line}\n".encode("utf-8", "surrogateescape")
         failures.clear()
 
-    def _open_console(self, _descriptor: int) -> OpenFile:
+    def _open_console(self, descriptor: int) -> OpenFile | None:
         return open_console(self.console)
 
     def _make_stack(self) -> int:
@@ -376,7 +381,7 @@ class OsvKernel:
             pe.fail(error)
 
     def _abort(self, pe: ProcessingElement, exception: CPUException, signal: Signal, heading: str | None = None) -> None:
-        self.end(Aborted(exception, self.port.report(pe, self.memory, signal, exception, self._name, heading)))
+        self.end(Aborted(signal, exception, self.port.report(pe, self.memory, signal, exception, self._name, heading)))
 
     def _name(self, address: int) -> str:
         return self._kernel_names.get(address) or self.symbolise(address)

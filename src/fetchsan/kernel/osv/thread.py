@@ -27,6 +27,7 @@ __all__ = ["Aborted", "Application", "Thread"]
 class Aborted:
     """OSv halted: `report` is what it printed, `exception` the exception that it could not handle."""
 
+    signal: int  # what it would be to an application of Linux
     exception: CPUException
     report: str
 
