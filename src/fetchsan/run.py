@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fetchsan.errors import FetchSanError
 from fetchsan.findings.guest_view import GuestView
@@ -14,13 +15,15 @@ from fetchsan.findings.symbols import Symboliser
 from fetchsan.kernel.host import Host
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.options import KernelOptions
-from fetchsan.kernel.osv.runner import OsvRunner
 from fetchsan.kernel.task import Signaled
 from fetchsan.machine.engine_pe import EnginePE
 from fetchsan.machine.hits import Hit
 from fetchsan.machine.interruption import stopping_on_signals
 from fetchsan.platforms import Platform, RunnableMachine
 from fetchsan.settings import RunSettings
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.osv.runner import OsvRunner
 
 __all__ = ["HaltedError", "Run"]
 
@@ -48,8 +51,11 @@ class Run:
         except OSError as error:  # under `ulimit -v`, most often: all that goes with guest RAM is reserved here
             reason = f"no room for {settings.memory >> 20} MiB of guest RAM"
             raise FetchSanError(f"{reason} ({error.strerror or error}); --memory takes less") from None
-        osv = self.settings.linker == "osv" and self.kernel_class is None
-        build: type[Kernel] | type[OsvRunner] = OsvRunner if osv else self.kernel_class or Kernel
+        build: type[Kernel] | type[OsvRunner] = self.kernel_class or Kernel
+        if self.settings.linker == "osv" and self.kernel_class is None:
+            from fetchsan.kernel.osv.runner import OsvRunner  # other runs need not wait for it
+
+            build = OsvRunner
         self.kernel = build(
             self.hardware,
             self.options,

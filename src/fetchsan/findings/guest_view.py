@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fetchsan.findings.symbols import MappedRange
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.kernel import Kernel
 from fetchsan.kernel.mmu.maps import rights
 from fetchsan.kernel.mmu.vma import FileVma
-from fetchsan.kernel.osv.runner import OsvRunner
+
+if TYPE_CHECKING:
+    from fetchsan.kernel.osv.runner import OsvRunner
 
 __all__ = ["GuestView"]
 
