@@ -145,9 +145,9 @@ class Machine:
 
     def buffer(self, content: int | bytes | Any) -> Buffer:
         """Guest memory: so many zero bytes, or a copy of bytes or of a ctypes object; freed with the object."""
-        from fetchsan.libraries.memory import Buffer, guest_bytes
+        from fetchsan.libraries.memory import Buffer
 
-        return Buffer(self._loaded, guest_bytes(content))
+        return Buffer(self._loaded, content)
 
     def pointer(self, address: int, target: Any = None) -> Pointer:
         """An address in the guest as something to look behind."""

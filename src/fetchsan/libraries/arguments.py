@@ -33,6 +33,7 @@ class Loan:
 
     def copy(self, data: bytes) -> int:
         """Bytes that the guest may read, and scribble over."""
+        self.session.check_room(len(data))
         address = self.session.lending.borrow(len(data))
         self._addresses.append(address)
         self.session.write(address, data)

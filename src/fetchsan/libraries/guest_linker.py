@@ -38,7 +38,7 @@ class GuestLinker:
             self._dlclose,
             self._dlsym,
             self._dlerror,
-            self._malloc,
+            self._calloc,
             self._free,
             self._errno_location,
             self._fflush,
@@ -62,8 +62,8 @@ class GuestLinker:
         self._session.call(self._dlclose, (handle,))
 
     def allocate(self, size: int) -> int:
-        """malloc."""
-        address = self._session.call(self._malloc, (max(size, 1),))
+        """calloc."""
+        address = self._session.call(self._calloc, (max(size, 1), 1))
         if not address:
             raise MemoryError(f"the guest has no {size} bytes left")
         return address

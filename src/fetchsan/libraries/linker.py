@@ -30,7 +30,7 @@ class LibraryLinker(Protocol):
         """Give a handle back."""
 
     def allocate(self, size: int) -> int:
-        """malloc. Raises MemoryError."""
+        """So many zeros. Raises MemoryError."""
 
     def free(self, address: int) -> None:
         """free."""

@@ -12,7 +12,7 @@ from fetchsan.libraries.types import check_copyable
 if TYPE_CHECKING:
     from fetchsan.libraries.session import Session
 
-__all__ = ["Buffer", "Pointer", "guest_bytes"]
+__all__ = ["Buffer", "Pointer"]
 
 _STRING_LIMIT = 1 << 20
 
@@ -79,9 +79,14 @@ class Pointer(int):
 class Buffer:
     """Memory in the guest that is Python's: freed with this object. Reads and writes stay within it."""
 
-    def __init__(self, session: Session, data: bytes) -> None:
+    def __init__(self, session: Session, content: Any) -> None:
+        """`content`: so many zeros, or bytes or a ctypes object to copy. Raises TypeError, ValueError, MemoryError."""
+        data = b"" if isinstance(content, int) else _bytes_of(content)
         self._session = session
-        self._size = len(data)
+        self._size = content if isinstance(content, int) else len(data)
+        if self._size < 0:
+            raise ValueError(f"a buffer of {self._size} bytes")
+        session.check_room(len(data))
         self.address = session.linker.allocate(self._size)
         self._finalizer = weakref.finalize(self, session.lending.free, self.address)
         self._finalizer.atexit = False
@@ -147,14 +152,8 @@ class Buffer:
             raise ValueError(f"{size} bytes at {offset} are not within a buffer of {self._size}")
 
 
-def guest_bytes(content: Any) -> bytes:
-    """What a buffer begins with: so many zeros, or a copy. Raises TypeError, ValueError."""
-    if isinstance(content, int):
-        if content < 0:
-            raise ValueError(f"a buffer of {content} bytes")
-        return bytes(content)
-    if isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content)
-    kind: Any = type(content)
-    check_copyable(kind)
+def _bytes_of(content: Any) -> bytes:
+    if not isinstance(content, bytes | bytearray | memoryview):
+        kind: Any = type(content)
+        check_copyable(kind)
     return bytes(content)

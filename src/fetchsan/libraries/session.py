@@ -24,6 +24,7 @@ from fetchsan.libraries.lending import Lending
 from fetchsan.libraries.time_limit import TimeLimit
 from fetchsan.machine.hardware import Origin
 from fetchsan.machine.interruption import SignalStopper
+from fetchsan.machine.memory import OutOfMemoryError
 from fetchsan.run import HaltedError, Run
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = ["Session"]
 
 _PYTHON = Origin(None, "Python")
 _MASK = (1 << 64) - 1
+_ROOM = 1 << 20  # what the guest needs itself
 _INTERRUPTED = "the machine was interrupted in the midst of a call; make a new one"
 
 
@@ -265,6 +267,8 @@ class Session:
                 return self.kernel.process.memory.read(address, size) if size else b""
             except (GuestFault, LinuxError):
                 raise BadAddressError(address, size, "read") from None
+            except OutOfMemoryError as error:
+                raise MemoryError(str(error)) from None
 
     def write(self, address: int, data: bytes) -> None:
         """Store into guest memory, as the guest's own store would. Raises BadAddressError."""
@@ -277,6 +281,14 @@ class Session:
                     memory.write(address, data)
             except (GuestFault, LinuxError):
                 raise BadAddressError(address, len(data), "written") from None
+            except OutOfMemoryError as error:
+                raise MemoryError(str(error)) from None
+
+    def check_room(self, size: int) -> None:
+        """Whether guest RAM has room for so many bytes more. Raises MemoryError, before the guest has none to run in."""
+        memory = self.kernel.hardware.memory
+        if size + _ROOM > memory.size - memory.frames_in_use * 4096:
+            raise MemoryError(f"the guest has not so much memory left: {size} bytes")
 
     def read_string(self, address: int, limit: int) -> bytes:
         """The bytes before the first NUL. Raises BadAddressError, and ValueError if there is none within `limit`."""

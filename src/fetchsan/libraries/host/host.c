@@ -64,7 +64,7 @@ extern void *dlopen(const char *, int);
 extern int dlclose(void *);
 extern void *dlsym(void *, const char *);
 extern char *dlerror(void);
-extern void *malloc(unsigned long);
+extern void *calloc(unsigned long, unsigned long);
 extern void free(void *);
 extern int *__errno_location(void);
 extern int fflush(void *);
@@ -78,7 +78,7 @@ static const struct {
     host_return,
     host_callbacks,
     CALLBACKS,
-    {dlopen, dlclose, dlsym, dlerror, malloc, free, __errno_location, fflush, exit},
+    {dlopen, dlclose, dlsym, dlerror, calloc, free, __errno_location, fflush, exit},
 };
 
 int main(void) {
