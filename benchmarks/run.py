@@ -24,6 +24,8 @@ from pathlib import Path
 
 import mmu
 
+import libraries
+
 __all__ = ["CASES", "RUNNERS", "Case", "Runner", "main"]
 
 HERE = Path(__file__).resolve().parent
@@ -161,9 +163,9 @@ def run_all(cases: Sequence[Case], repetitions: int, *, quick: bool) -> Times:
 
 
 def report(
-    times: Times, cases: Sequence[Case], repetitions: int, machine: Facts, memory_manager: Sequence[str], *, quick: bool
+    times: Times, cases: Sequence[Case], repetitions: int, machine: Facts, sections: Sequence[str], *, quick: bool
 ) -> str:
-    """results.md: the machine, the seconds, the same as ratios to qemu-user, and what mmu.py says of the memory manager."""
+    """results.md: the machine, the seconds, the same as ratios to qemu-user, and what the other modules here have measured."""
     columns = [runner.name for runner in RUNNERS if any((case.name, runner.name) in times for case in cases)]
     medians = {key: statistics.median(seconds) for key, seconds in times.items()}
 
@@ -194,7 +196,7 @@ def report(
         lines += ["", "## CPU seconds", "", *table(seconds, measured)]
     if compared:
         lines += ["", f"## Ratio to {BASELINE}", "", *table(ratio, compared)]
-    lines += memory_manager
+    lines += sections
     missing = [case.name for case in cases if case not in measured]
     if missing:
         lines += ["", f"Not measured here (program or tool missing): {', '.join(missing)}."]
@@ -248,11 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         times = run_all(cases, repetitions, quick=options.quick)
         wanted = options.only.lower() in "memory manager"
-        memory_manager = mmu.section(repetitions, quick=options.quick) if wanted else []
+        sections = mmu.section(repetitions, quick=options.quick) if wanted else []
+        if options.only.lower() in "libraries":
+            sections += libraries.section(repetitions, quick=options.quick)
     except (BenchmarkError, mmu.BenchmarkError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    options.output.write_text(report(times, cases, repetitions, machine, memory_manager, quick=options.quick))
+    options.output.write_text(report(times, cases, repetitions, machine, sections, quick=options.quick))
     print(f"written: {options.output}", file=sys.stderr)
     return 0
 

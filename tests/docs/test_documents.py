@@ -18,6 +18,7 @@ from fetchsan.cli.options import OPTIONS, Option
 from fetchsan.coherency import Kind
 from fetchsan.findings.json_report import render_json
 from fetchsan.settings import RunSettings
+from fetchsan.sysroot import default_root
 from findings.samples import FinishedRun, finding
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,9 +100,12 @@ def test_every_setting_is_in_the_api_reference() -> None:
     assert [name for name in RunSettings.__dataclass_fields__ if f"`{name}`" not in text] == []
 
 
-def test_the_example_of_the_api_gives_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [1, 2], ids=["run", "load"])
+def test_the_examples_of_the_api_give_what_they_say(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    if number == 2 and not (default_root() / "usr/lib/aarch64-linux-gnu/libpcre2-8.so.0").exists():
+        pytest.skip("no libpcre2-8 in the sysroot: `fetchsan sysroot add libpcre2-8-0`")
     monkeypatch.chdir(ROOT)
-    example = (DOCS / "api.md").read_text().partition("```python\n")[2].partition("```")[0]
+    example = (DOCS / "api.md").read_text().split("```python\n")[number].partition("```")[0]
     names: dict[str, object] = {}
     wrong = []
     for line in filter(None, example.splitlines()):

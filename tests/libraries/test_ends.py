@@ -17,7 +17,7 @@ from fetchsan.errors import FetchSanError
 from fetchsan.libraries import GuestEndedError, LibraryError, MachineEndedError
 from libraries.conftest import CPUS, machine_of
 
-FORTY_TWO, FORTY_THREE, RET = 0x5280_0540, 0x5280_0560, 0xD65F_03C0  # mov w0, #42 ...
+FORTY_TWO, FORTY_THREE, RET, NOP = 0x5280_0540, 0x5280_0560, 0xD65F_03C0, 0xD503_201F  # mov w0, #42 ...
 ENDLESS = {"arm64": 0x1400_0000, "amd64": 0xFEEB}  # b . and jmp .
 
 
@@ -62,6 +62,19 @@ def test_code_that_python_wrote_and_nobody_synchronised_is_found(arm64) -> None:
     found = arm64.findings
     assert {str(finding.kind) for finding in found} == {"missing-dc-clean"}
     assert "Python" in {finding.writer.agent for finding in found if finding.writer is not None}
+
+
+@pytest.mark.parametrize("last, kinds", [(0xD503_3FDF, set()), (NOP, {"missing-isb"})], ids=["isb", "no-isb"])
+def test_a_call_is_no_context_synchronisation(arm64, last: int, kinds: set[str]) -> None:
+    """A function that Python wrote is synchronised by another one, which has its ISB or has not."""
+    # dc cvau, x0; dsb ish; ic ivau, x0; dsb ish; the last; ret
+    synchronise = code(arm64, 0xD50B_7B20, 0xD503_3B9F, 0xD50B_7520, 0xD503_3B9F, last, RET)
+    function = code(arm64, FORTY_TWO, RET)
+    synchronise.argtypes = [c_void_p]
+    synchronise.restype = None
+    synchronise(function.address)
+    assert function() == 42
+    assert {str(each.kind) for each in arm64.findings if each.executed.address == function.address} == kinds
 
 
 def test_abort_is_a_signal_without_an_exception(arm64) -> None:

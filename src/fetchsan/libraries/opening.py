@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fetchsan.arch.aarch64.disassembly import disassemble
+from fetchsan.errors import UsageError
 from fetchsan.kernel.linker.probe import elf_machine
 from fetchsan.libraries.convention import CONVENTIONS
 from fetchsan.libraries.guest_linker import GuestLinker
@@ -29,8 +30,10 @@ def open_session(
 ) -> Session:
     """A guest for `library`: of the architecture of its file, if that is named; else of the CPU that is set.
 
-    Raises what starting a program does: NotExecutableError, UsageError ...
+    Raises what starting a program does: NotExecutableError, UsageError for settings that cannot be had.
     """
+    if settings.linker != "guest":
+        raise UsageError(f"linker {settings.linker!r}: libraries are loaded by the guest's own (linker 'guest')")
     machine = elf_machine(os.path.abspath(library)) if "/" in library else None
     default = next((platform for platform in PLATFORMS.values() if platform.default_cpu == settings.cpu), None)
     wanted = PLATFORMS.get(machine or 0) or default or next(iter(PLATFORMS.values()))
