@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import click
 
 from fetchsan.cli.cpus import cpus
+from fetchsan.cli.ldd import ldd
 from fetchsan.cli.repro import repro
 from fetchsan.cli.run import run
 from fetchsan.cli.sysroot import sysroot
@@ -50,7 +51,7 @@ def fetchsan(context: click.Context) -> int:
     return 0
 
 
-for _verb in (run, repro, sysroot, cpus):
+for _verb in (run, repro, ldd, sysroot, cpus):
     fetchsan.add_command(_verb)
 
 

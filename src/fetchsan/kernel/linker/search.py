@@ -6,10 +6,15 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
-__all__ = ["SEARCH_PATH", "candidates"]
+__all__ = ["SEARCH_PATH", "TRIPLETS", "candidates"]
 
 SEARCH_PATH = ("/", "/usr/lib")
 """OSv's."""
+TRIPLETS = {
+    name: (f"/usr/lib/{triplet}", f"/lib/{triplet}")
+    for name, triplet in (("aarch64", "aarch64-linux-gnu"), ("x64", "x86_64-linux-gnu"))
+}
+"""Where Debian keeps libraries, by port: what a sysroot adds to an image."""
 
 
 def candidates(name: str, run_path: Sequence[str], origin: str, system: Sequence[str] = SEARCH_PATH) -> Iterator[str]:

@@ -110,6 +110,7 @@ class OsvKernel:
         self.libc = libc
         self.hwcap = hwcap
         self.random = random.Random(seed)
+        self.search_path: tuple[str, ...] = SEARCH_PATH
         self._threads: dict[int, Thread] = {}  # by PE
         self._unimplemented: set[int] = set()  # system calls that were named already
         self._unsupported: set[str] = set()
@@ -181,7 +182,7 @@ class OsvKernel:
             provided=self.port.provided,
             entries=entries(self.port.functions),
             threads=lambda: [thread.thread_pointer for thread in self._threads.values() if thread.thread_pointer],
-            search_path=(*(part for path in paths for part in path.split(":") if part), *SEARCH_PATH),
+            search_path=(*(part for path in paths for part in path.split(":") if part), *self.search_path),
         )
         program.resolver_arguments = (self.hwcap,)
         return program

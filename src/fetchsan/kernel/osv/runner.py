@@ -17,6 +17,7 @@ from fetchsan.errors import InternalError, UsageError
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.exception_report import Symbolise
 from fetchsan.kernel.linker.program_file import find_program
+from fetchsan.kernel.linker.search import SEARCH_PATH, TRIPLETS
 from fetchsan.kernel.mmu.maps import procfs_maps
 from fetchsan.kernel.mmu.ports import AARCH64
 from fetchsan.kernel.options import KernelOptions
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fetchsan.kernel.host import Host
     from fetchsan.kernel.mmu.osv_space import OsvSpace
 
-__all__ = ["OsvRunner"]
+__all__ = ["OsvRunner", "kernel_libc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,11 @@ class OsvRunner(OsvKernel):
         self.boot(pe)
         program = find_program(tree.start, name, dict(options.env).get("PATH"), options.sysroot)
         try:
+            path = os.fsdecode(program.path())
+            # In an image it all lies in /: here that is where the program lies, and what a sysroot has.
+            self.search_path = (os.path.dirname(path), *SEARCH_PATH, *TRIPLETS[self.space.port.name])
             environment = [f"{key}={value}" for key, value in options.env]
-            self.start_program(pe, os.fsdecode(program.path()), options.argv, environment)
+            self.start_program(pe, path, options.argv, environment)
         except LinuxError as error:
             raise UsageError(f"{name}: {os.strerror(error.errno).lower()}") from None
 
