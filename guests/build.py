@@ -138,6 +138,8 @@ def _linker_programs(target: Target, folder: str, traditional: str) -> tuple[Pro
         _linked(target, folder, "now.so", "program.c", flags=(*shared, *library, "-Wl,-z,now", traditional)),
         _linked(target, folder, "pie", "program.c", flags=("-pie", "-fPIE", "-Wl,-e,main", "-rdynamic", *library)),
         _linked(target, folder, "loads_plugin.so", "loads_plugin.c", flags=shared),
+        _linked(target, folder, "closes.so", "closes.c", flags=shared),
+        _linked(target, folder, "next.so", "next.c", flags=(*shared, *library)),
     )  # fmt: skip
 
 
@@ -187,6 +189,8 @@ PROGRAMS = (
     _relocations("x64", _X64),
     *_linker_programs(_AARCH64, "aarch64", "-mtls-dialect=trad"),
     *_linker_programs(_X64, "x64", "-mtls-dialect=gnu2"),
+    # Binutils packs them for AArch64 since 2.41 only.
+    _linked(_X64, "x64", "relr.so", "relr.c", flags=("-shared", "-fPIC", "-Wl,-z,pack-relative-relocs")),
     _library_host("host-aarch64", _AARCH64),
     _library_host("host-x64", _X64),
     Program("guests/linker/hosted/program", ("guests/linker/hosted/program.c",), _HOSTED_PIE, ("-lm",), hosted=True),

@@ -83,12 +83,14 @@ def _inspect(file: Path, sysroot: Path | None) -> Inspection:
 
 def _lines(found: Inspection, shown: str) -> list[str]:
     """`shown`: the object as the person named it."""
+    from fetchsan.kernel.linker.symbols import printable
+
     root = found.objects[0]
     kind = "program" if root.elf.interpreter is not None else "shared object"
     lines = [f"{shown}: {kind}, {'AArch64' if root.port == 'aarch64' else 'x86-64'}"]
     if found.needed:
         lines.append("needs")
-        lines += [f"  {row.name}  {_where(row)}" for row in found.needed]
+        lines += [printable(f"  {row.name}  {_where(row)}") for row in found.needed]
     lines.append("segments")
     for segment in root.elf.segments:
         rights = "".join(letter if segment.flags & bit else "-" for bit, letter in ((4, "r"), (2, "w"), (1, "x")))

@@ -49,7 +49,18 @@ def test_a_plugin_is_loaded_and_unloaded_again_and_again(port: str) -> None:
 
 
 @pytest.mark.parametrize("port", PORTS)
-@pytest.mark.parametrize(("name", "argument"), [("now.so", "x"), ("loads_plugin.so", "1")])
+def test_names_after_ones_own_global_plugins_versions_and_a_destructor_that_closes_a_plugin(port: str) -> None:
+    assert Osv(port).run("next.so") == Exited(0)
+
+
+def test_packed_relative_relocations() -> None:
+    data = image("x64", "relr.so")
+    assert ELFFile(BytesIO(data)).get_section_by_name(".relr.dyn") is not None
+    assert Osv("x64").run("relr.so") == Exited(0)
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize(("name", "argument"), [("now.so", "x"), ("loads_plugin.so", "1"), ("next.so", "")])
 def test_every_frame_comes_back(port: str, name: str, argument: str) -> None:
     osv = Osv(port)
     before = osv.machine.memory.frames_in_use
@@ -153,3 +164,12 @@ def test_a_copy_takes_the_bytes_of_the_library() -> None:
 
 def test_the_gnu_hash_of_a_name() -> None:
     assert [gnu_hash(name) for name in (b"", b"printf", b"syscall")] == [5381, 0x156B2BB8, 0xBAC212A0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("port", PORTS)
+def test_a_thousand_cycles_of_dlopen_and_dlclose(port: str) -> None:
+    osv = Osv(port)
+    before = osv.machine.memory.frames_in_use
+    assert osv.run("loads_plugin.so", chr(ord("0") + 100)) == Exited(0)
+    assert osv.machine.memory.frames_in_use == before

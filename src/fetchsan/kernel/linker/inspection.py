@@ -16,7 +16,7 @@ from fetchsan.kernel.linker.dynamic import Dynamic, Tag, read_dynamic
 from fetchsan.kernel.linker.elf_file import EM_AARCH64, PF_W, PF_X, ByteSource, ElfFile, read_elf
 from fetchsan.kernel.linker.relocations import RELOCATIONS
 from fetchsan.kernel.linker.search import candidates
-from fetchsan.kernel.linker.symbols import STB_LOCAL, STB_WEAK, SymbolTable
+from fetchsan.kernel.linker.symbols import STB_LOCAL, STB_WEAK, SymbolTable, printable
 
 __all__ = ["Inspected", "Inspection", "Needed", "inspect"]
 
@@ -175,7 +175,7 @@ def inspect(
     scope = [*found.objects, *([library] if library is not None else [])]
     for each in found.objects:
         for symbol, index in each.undefined:
-            text = symbol.decode("utf-8", "replace")
+            text = printable(symbol)
             if text not in functions and not any(other.provides(symbol, each, index) for other in scope):
                 found.missing.append((text, each.path))
     return found

@@ -24,7 +24,7 @@ from fetchsan.kernel.linker.object import Definition, GuestCall, InGuest, Object
 from fetchsan.kernel.linker.relocate import Relocator
 from fetchsan.kernel.linker.relocations import RELOCATIONS
 from fetchsan.kernel.linker.search import SEARCH_PATH, candidates
-from fetchsan.kernel.linker.symbols import Symbol
+from fetchsan.kernel.linker.symbols import Symbol, printable
 from fetchsan.kernel.linker.thread_storage import ThreadStorage
 from fetchsan.kernel.linker.tls import TlsBlock
 from fetchsan.kernel.linker.versions import NEWEST, Version
@@ -92,6 +92,7 @@ class Program:
         """How many there ever were, as dl_iterate_phdr tells."""
         self._constructed: list[File] = []
         self._missing_page = 0
+        self._collecting = False
 
     # Loading --------------------------------------------------------------------------------------------------------
 
@@ -141,14 +142,18 @@ class Program:
 
     def collect(self) -> InGuest[None]:
         """Unload what no handle and no other object holds; destructors run in the reverse order of the constructors."""
-        held = self._reachable(file for file in self.modules if file.handles or file.no_delete)
-        while garbage := [file for file in self.modules if file not in held]:
-            finished = [file for file in reversed(self._constructed) if file in garbage]
-            self._constructed = [file for file in self._constructed if file not in garbage]
-            for file in finished:
-                yield from self._destroy(file)
-            self._discard(garbage)
-            held = self._reachable(file for file in self.modules if file.handles or file.no_delete)
+        if self._collecting:
+            return  # a destructor has closed something: whoever runs it looks again
+        self._collecting = True
+        try:
+            while garbage := self._unheld():
+                finished = [file for file in reversed(self._constructed) if file in garbage]
+                self._constructed = [file for file in self._constructed if file not in garbage]
+                for file in finished:
+                    yield from self._destroy(file)
+                self._discard(garbage)
+        finally:
+            self._collecting = False
 
     def finish(self) -> InGuest[None]:
         """exit(): all destructors."""
@@ -199,7 +204,7 @@ class Program:
     def missing_symbol(self, seeker: File, symbol: Symbol) -> int:
         """On x64 a page that nobody may touch; on aarch64 it is fatal."""
         if not RELOCATIONS[self.space.port.name].missing_symbols:
-            name = seeker.symbols.name(symbol).decode("utf-8", "replace")
+            name = printable(seeker.symbols.name(symbol))
             raise NotExecutableError(seeker.path, f"needs the symbol {name}, which nothing provides")
         if not self._missing_page:
             self._missing_page = self.space.map_anon(0, PAGE_SIZE, 0, 0, name="[missing symbols]")
@@ -263,7 +268,7 @@ class Program:
         inode = next((inode for inode in map(self._open, tried) if inode is not None), None)
         if inode is None:
             who, need = (seeker.path, f"needs {name}, which is ") if seeker is not None and wanted else (name, "")
-            raise NotExecutableError(who, f"{need}not found (looked for {', '.join(tried)})")
+            raise NotExecutableError(printable(who), printable(f"{need}not found (looked for {', '.join(tried)})"))
         for file in self.modules:
             if file.inode.identity == inode.identity:
                 return file
@@ -318,6 +323,10 @@ class Program:
             self.storage.remove(file)
             file.unload()
             self.unloads += 1
+
+    def _unheld(self) -> list[File]:
+        held = self._reachable(file for file in self.modules if file.handles or file.no_delete)
+        return [file for file in self.modules if file not in held]
 
     def _breadth_first(self, root: File) -> list[File]:
         queue = [root]

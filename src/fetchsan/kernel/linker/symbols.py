@@ -13,7 +13,7 @@ from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.linker.dynamic import Dynamic, Memory, Tag
 from fetchsan.kernel.linker.versions import Version, Versions
 
-__all__ = ["SHN_ABS", "STB_LOCAL", "STB_WEAK", "STT_GNU_IFUNC", "STT_TLS", "Symbol", "SymbolTable", "gnu_hash"]
+__all__ = ["SHN_ABS", "STB_LOCAL", "STB_WEAK", "STT_GNU_IFUNC", "STT_TLS", "Symbol", "SymbolTable", "gnu_hash", "printable"]
 
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 STB_LOCAL, STB_WEAK = 0, 2
@@ -200,6 +200,12 @@ class SymbolTable:
 
     def _word(self, at: int) -> int:
         return int.from_bytes(self._memory.read(at, 4), "little")
+
+
+def printable(name: bytes | str) -> str:
+    """A name out of a file, for a person: it may be anything."""
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def gnu_hash(name: bytes) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from fetchsan.errors import NotExecutableError
 from fetchsan.kernel.linker.file import LINKER, File
-from fetchsan.kernel.linker.tls import MAX_ALIGNMENT, VARIANTS, StaticTls, TlsBlock
+from fetchsan.kernel.linker.tls import MAX_ALIGNMENT, RESERVE, VARIANTS, StaticTls, TlsBlock
 from fetchsan.kernel.mmu.operate import page_up
 from fetchsan.kernel.mmu.osv_space import OsvSpace
 from fetchsan.kernel.mmu.user_memory import UserMemory
@@ -95,9 +95,13 @@ class ThreadStorage:
             tls = file.tls
             if tls is None or tls.offset is None:
                 continue
+            # The reserve may have been somebody else's; what is larger lies in memory that is still zeros.
             data = self._initial(file, tls)
+            if tls.memory_size <= RESERVE:
+                data = data.ljust(tls.memory_size, b"\0")
             for thread in (self.image - self.first, *self._threads()):
-                self._memory.write(thread + tls.offset, data, LINKER)
+                if data:
+                    self._memory.write(thread + tls.offset, data, LINKER)
 
     def initialise_thread(self, thread: int) -> None:
         """Copy the image to where the thread pointer `thread` wants it."""
@@ -117,7 +121,9 @@ class ThreadStorage:
         if key not in self._on_demand:
             size = page_up(tls.memory_size + tls.alignment)
             start = self._space.map_anon(0, size, 0, PERM_READ | PERM_WRITE)
-            self._memory.write(start + (tls.address - start) % tls.alignment, self._initial(file, tls), LINKER)
+            data = self._initial(file, tls)
+            if data:
+                self._memory.write(start + (tls.address - start) % tls.alignment, data, LINKER)
             self._on_demand[key] = (start, size)
         start, _ = self._on_demand[key]
         return start + (tls.address - start) % tls.alignment
@@ -131,5 +137,4 @@ class ThreadStorage:
         self.image = 0
 
     def _initial(self, file: File, tls: TlsBlock) -> bytes:
-        data = self._memory.read(file.base + tls.address, tls.file_size) if tls.file_size else b""
-        return data.ljust(tls.memory_size, b"\0")
+        return self._memory.read(file.base + tls.address, tls.file_size) if tls.file_size else b""

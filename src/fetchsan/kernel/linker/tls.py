@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from fetchsan.kernel.mmu.ports import AARCH64, X64
 
-__all__ = ["MAX_ALIGNMENT", "VARIANTS", "StaticTls", "TlsBlock", "TlsVariant"]
+__all__ = ["MAX_ALIGNMENT", "RESERVE", "VARIANTS", "StaticTls", "TlsBlock", "TlsVariant"]
 
 _TCB_SIZE = 16
-_RESERVE = 4096
+RESERVE = 4096
 MAX_ALIGNMENT = 4096
 
 
@@ -84,7 +84,7 @@ class StaticTls:
     def seal(self, *, reserve: bool) -> None:
         """All modules of the start are there; the size is known."""
         far = max((far for _, far in self._used), default=self.variant.gap)
-        self.limit = -(-(far + _RESERVE * reserve) // self.alignment) * self.alignment
+        self.limit = -(-(far + RESERVE * reserve) // self.alignment) * self.alignment
 
     @property
     def used(self) -> bool:

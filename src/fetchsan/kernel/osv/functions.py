@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.linker.object import InGuest, MemoryImage
 from fetchsan.kernel.osv.guest_calls import begin, leave
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["address_of", "enter_function", "function", "function_names", "kernel_images", "raw_entry"]
 
 _SPACING = 16
+_FAILED = 0  # what functions return that cannot: a name does not end, no memory is left
 _F = TypeVar("_F", bound=Callable[..., "InGuest[int] | int"])
 
 
@@ -92,9 +94,19 @@ def enter_function(thread: Thread, address: int) -> bool:
         row.enter(thread)
         return True
     arguments = thread.pe.get_many(thread.port.arguments[: row.arity])
-    result = row.enter(thread, *arguments)
+    try:
+        result = row.enter(thread, *arguments)
+    except LinuxError:
+        result = _FAILED
     if isinstance(result, int):
         leave(thread, result)
     else:
-        begin(thread, result, partial(leave, thread))
+        begin(thread, _guarded(result), partial(leave, thread))
     return True
+
+
+def _guarded(steps: InGuest[int]) -> InGuest[int]:
+    try:
+        return (yield from steps)
+    except LinuxError:
+        return _FAILED

@@ -153,6 +153,7 @@ class OsvKernel:
         self.application = Application()
         thread = self._threads[pe.index] = Thread(self, pe)
         self.program = self._make_program(environment)
+        self.program.thread = pe.index
         for descriptor in range(3):
             stream = self._open_console(descriptor)
             if stream is not None:

@@ -19,6 +19,7 @@ from fetchsan.kernel.linker.dynamic import Tag
 from fetchsan.kernel.linker.file import LINKER, File
 from fetchsan.kernel.linker.object import Definition, GuestCall, InGuest
 from fetchsan.kernel.linker.program import Entries
+from fetchsan.kernel.linker.symbols import printable
 from fetchsan.kernel.mmu.ports import AARCH64, X64
 from fetchsan.kernel.osv.functions import address_of, function, raw_entry
 from fetchsan.kernel.osv.guest_calls import begin, return_address
@@ -72,7 +73,7 @@ def elf_resolve_pltgot(thread: Thread) -> None:
     for register, value in call.registers.items():
         thread.pe.set(register, value)
     if found is None:
-        name = file.symbols.name(symbol).decode("utf-8", "replace")
+        name = printable(file.symbols.name(symbol))
         thread.kernel.abort(thread.pe, f"{file.path}: failed looking up symbol {name}", return_address(thread))
         return
     if found.object is not file:
