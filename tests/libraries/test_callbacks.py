@@ -116,6 +116,47 @@ def test_a_machine_is_not_closed_from_a_callback(arm64) -> None:
         sort(libc, [2, 1], lambda left, right: arm64.close())
 
 
+def test_endless_recursion_through_the_guest_is_an_error_of_pythons(arm64) -> None:
+    libc = arm64.load("libc.so.6")
+    depth = []
+
+    def compare(left, right) -> int:
+        depth.append(None)
+        sort(libc, [2, 1], compare)
+        return 0
+
+    with pytest.raises(RecursionError, match="64 deep"):
+        sort(libc, [2, 1], compare)
+    assert len(depth) == 64
+    assert libc["abs"](-1) == 1
+
+
+def test_ctrl_c_in_a_callback_ends_the_machine(arm64) -> None:
+    libc = arm64.load("libc.so.6")
+
+    def compare(left, right) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sort(libc, [2, 1], compare)
+    with pytest.raises(MachineEndedError, match="interrupted"):
+        libc["abs"](1)
+
+
+def test_a_callback_on_a_stack_that_is_not_there(arm64) -> None:
+    """The guest calls back with a stack pointer of nonsense, and the callback calls the guest on it."""
+    libc = arm64.load("libc.so.6")
+    magnitude = libc["abs"]
+    callback = arm64.callback(CFUNCTYPE(c_int), lambda: magnitude(-1))
+    words = [0x9100_003F, 0xD63F_0000, 0]  # mov sp, x1; blr x0; udf
+    libc.mmap.argtypes = [c_void_p, c_size_t, c_int, c_int, c_int, c_long]
+    libc.mmap.restype = c_void_p
+    place = libc.mmap(None, 4096, 7, 0x22, -1, 0)
+    place.write(b"".join(word.to_bytes(4, "little") for word in words))
+    with pytest.raises(GuestEndedError, match="SIGILL"):
+        arm64.function(place, CFUNCTYPE(c_int, c_void_p, c_void_p))(callback.address, 0x10_0000)
+
+
 def test_a_jump_over_pythons_frames_ends_the_machine(arm64) -> None:
     libc = arm64.load("libc.so.6")
     place = arm64.buffer(512)

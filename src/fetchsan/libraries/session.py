@@ -7,11 +7,11 @@ function is done) or from a callback's entry (Python's turn, which may call agai
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fetchsan.errors import FetchSanError
 from fetchsan.findings.collector import Collector
 from fetchsan.kernel.errors import GuestFault, LinuxError
 from fetchsan.kernel.host import Host
@@ -42,6 +42,7 @@ __all__ = ["Session"]
 _PYTHON = Origin(None, "Python")
 _MASK = (1 << 64) - 1
 _ROOM = 1 << 20  # what the guest needs itself
+_DEEPEST = 64  # well before Python's own limit, which would be met in the midst of the guest
 _INTERRUPTED = "the machine was interrupted in the midst of a call; make a new one"
 
 
@@ -100,6 +101,8 @@ class Session:
             if self._why_ended is not None:
                 raise MachineEndedError(self._why_ended)
             if self._depth:
+                if self._depth >= _DEEPEST:
+                    raise RecursionError(f"Python and the guest call each other {_DEEPEST} deep")
                 return self._call(address, integers, floats, stack, floating)
             self.lending.collect()
             with self._stopper:
@@ -176,27 +179,35 @@ class Session:
             result = callback.enter(integers, floats, state[0] + convention.pushed)
         finally:
             if self._why_ended is None:
-                for register, value in zip(registers, state, strict=True):
-                    pe.set(register, value)
-                pe.set(convention.float_result if floating else convention.result, result)
+                with self._or_over():
+                    for register, value in zip(registers, state, strict=True):
+                        pe.set(register, value)
+                    pe.set(convention.float_result if floating else convention.result, result)
 
     def _resume(self) -> None:
         """Run the guest until it comes back. Raises if it does not, and then it is over."""
         self.kernel.called = None
         try:
-            self._pe.run()
+            with self._or_over():
+                self._pe.run()
         except HaltedError:
             raise self._ended("stopped at the first finding (halt_on_error)") from None
         except TimeoutError:
             raise self._over_time() from None
+        if self.kernel.ended:
+            raise self._end_of_guest()
+
+    @contextlib.contextmanager
+    def _or_over(self) -> Iterator[None]:
+        """Whatever is raised here leaves the guest between two instructions, from where nobody takes it on."""
+        try:
+            yield
         except KeyboardInterrupt:
             self._why_ended = _INTERRUPTED
             raise
-        except FetchSanError as error:
-            self._why_ended = f"the machine is over: {error}"
+        except BaseException as error:
+            self._why_ended = f"the machine is over: {error or type(error).__name__}"
             raise
-        if self.kernel.ended:
-            raise self._end_of_guest()
 
     # --- the end -------------------------------------------------------------------------------------------------------------
 
