@@ -29,6 +29,17 @@ def test_a_c_program_runs(name: str, mode: str) -> None:
     assert outcome.status == 7
 
 
+def test_a_relative_path_begins_in_the_current_directory() -> None:
+    outcome = fetchsan("run", "--linker", "osv", "hosted/program", "./hosted/plugin.so", cwd=HOSTED.parent)
+    assert b"plugin: 42" in outcome.stdout
+
+
+def test_a_path_out_of_the_current_directory_finds_nothing() -> None:
+    outcome = fetchsan("run", "--linker", "osv", "./program", "../aarch64/library.so", cwd=HOSTED)
+    assert outcome.status == 3
+    assert b"library.so: not found" in outcome.stdout
+
+
 def test_without_the_patch_of_2020_its_code_is_stale() -> None:
     outcome = fetchsan(
         "run", "--linker", "osv", "--kernel-sync", "none", "./program.so", HOSTED / "plugin.so", cwd=HOSTED

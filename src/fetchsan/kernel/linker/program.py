@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Program:
         kernel: Sequence[Object] = (),
         provided: frozenset[str] = frozenset(),
         entries: Entries = NO_ENTRIES,
+        current: Callable[[], str] = lambda: "/",
         threads: Callable[[], Iterable[int]] = tuple,
         search_path: Sequence[str] = SEARCH_PATH,
     ) -> None:
@@ -87,7 +89,7 @@ class Program:
         """In the order they are searched in; the kernel comes after them."""
         self.thread = 0
         self.next_address = at  # `_next_alloc`: it only grows
-        self._open, self._provided, self._search_path = open_file, provided, search_path
+        self._open, self._provided, self._search_path, self._current = open_file, provided, search_path, current
         self.loads = self.unloads = 0
         """How many there ever were, as dl_iterate_phdr tells."""
         self._constructed: list[File] = []
@@ -261,6 +263,8 @@ class Program:
 
     def _find_or_add(self, name: str, seeker: File | None, *, wanted: bool = False) -> File:
         """`wanted`: by `seeker` itself, rather than by a call that it made."""
+        if "/" in name:
+            name = posixpath.normpath(posixpath.join(self._current(), name))
         if (known := self.find_loaded(name)) is not None:
             return known
         run_path, origin = (seeker.dynamic.search_path, seeker.path) if seeker is not None else ((), "/")

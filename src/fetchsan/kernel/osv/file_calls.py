@@ -28,8 +28,8 @@ _MOST = 1 << 20  # what one call transfers at most
 
 @call
 def sys_openat(thread: Thread, directory: int, path: int, flags: int, mode: int) -> int:
-    vfs = thread.kernel.image.vfs
-    file = vfs.open(vfs.root, _path(thread, directory, path), flags & _KNOWN_FLAGS, mode & 0o7777)
+    fs = thread.kernel.image.fs
+    file = fs.vfs.open(fs.cwd, _path(thread, directory, path), flags & _KNOWN_FLAGS, mode & 0o7777)
     fd = thread.files.add(file)
     if flags & O_TRUNC and isinstance(file, RegularFile):
         _truncate(thread, file, 0)
@@ -98,13 +98,13 @@ def sys_fsync(thread: Thread, fd: int) -> int:
 def sys_unlinkat(thread: Thread, directory: int, path: int, flags: int) -> int:
     if flags:
         raise LinuxError(errno.EINVAL)
-    vfs = thread.kernel.image.vfs
-    vfs.unlink(vfs.root, _path(thread, directory, path))
+    fs = thread.kernel.image.fs
+    fs.vfs.unlink(fs.cwd, _path(thread, directory, path))
     return 0
 
 
 def _path(thread: Thread, directory: int, path: int) -> bytes:
-    """The current directory is `/`, and nobody has a descriptor of another one."""
+    """A path from the current directory; nobody has a descriptor of another one."""
     text = thread.memory.read_cstring(path)
     if not text.startswith(b"/") and s32(directory) != _AT_FDCWD:
         thread.files.get(s32(directory))

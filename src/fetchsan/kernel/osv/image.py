@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.host import FileStat
-from fetchsan.kernel.vfs.dentry import Dentry
+from fetchsan.kernel.vfs.context import FileSystemContext
 from fetchsan.kernel.vfs.flags import O_RDWR
 from fetchsan.kernel.vfs.inode import FileSystem, RegularInode
 from fetchsan.kernel.vfs.memory_tree import MemoryDirectory, MemoryFileSystem
@@ -75,8 +75,8 @@ class FileTree(Protocol):
     """The files of a machine."""
 
     @property
-    def vfs(self) -> Vfs:
-        """All of them."""
+    def fs(self) -> FileSystemContext:
+        """All of them, and the current directory."""
 
     def add(self, file: RofsFile) -> None:
         """Make sure that `file` is among them."""
@@ -98,12 +98,8 @@ class Image:
             b"procfs",
             read_only=True,
         )
+        self.fs = FileSystemContext(self.vfs, self.vfs.root)
         self._files: set[RofsFile] = set()
-
-    @property
-    def root(self) -> Dentry:
-        """Where paths start."""
-        return self.vfs.root
 
     def add(self, file: RofsFile) -> None:
         """Put `file` at its path, in place of what is there."""

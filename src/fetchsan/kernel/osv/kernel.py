@@ -13,6 +13,7 @@ by calls of functions that the kernel provides (`functions`), and by SVC, which 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -182,6 +183,7 @@ class OsvKernel:
             kernel=(before, after),
             provided=self.port.provided,
             entries=entries(self.port.functions),
+            current=lambda: os.fsdecode(self.image.fs.cwd.path()),
             threads=lambda: [thread.thread_pointer for thread in self._threads.values() if thread.thread_pointer],
             search_path=(*(part for path in paths for part in path.split(":") if part), *self.search_path),
         )
@@ -190,7 +192,7 @@ class OsvKernel:
 
     def _open_object(self, path: str) -> RegularInode | None:
         try:
-            inode = self.image.vfs.open(self.image.vfs.root, path.encode("utf-8", "surrogateescape"), O_RDONLY).inode
+            inode = self.image.fs.vfs.open(self.image.fs.cwd, path.encode("utf-8", "surrogateescape"), O_RDONLY).inode
         except (LinuxError, ValueError):
             return None
         return inode if isinstance(inode, RegularInode) else None

@@ -14,6 +14,7 @@ from fetchsan.kernel.osv.file_calls import sys_read, sys_write
 from fetchsan.kernel.osv.image import OSV_PID
 from fetchsan.kernel.syscalls.layouts import pack_stat, pack_stat_x86_64
 from fetchsan.kernel.syscalls.table import s32
+from fetchsan.kernel.vfs.inode import DirectoryInode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +71,8 @@ def sys_newfstatat(thread: Thread, directory: int, path: int, address: int, flag
         return sys_fstat(thread, directory, address)
     if not name.startswith(b"/") and s32(directory) != _AT_FDCWD:
         raise LinuxError(errno.ENOTDIR)
-    vfs = thread.kernel.image.vfs
-    thread.memory.write(address, _PACK_STAT[thread.space.port.name](vfs.lookup(vfs.root, name).inode.stat()))
+    fs = thread.kernel.image.fs
+    thread.memory.write(address, _PACK_STAT[thread.space.port.name](fs.vfs.lookup(fs.cwd, name).inode.stat()))
     return 0
 
 
@@ -80,8 +81,8 @@ def sys_faccessat(thread: Thread, directory: int, path: int, mode: int) -> int:
     name = thread.memory.read_cstring(path)
     if not name.startswith(b"/") and s32(directory) != _AT_FDCWD:
         raise LinuxError(errno.ENOTDIR)
-    vfs = thread.kernel.image.vfs
-    vfs.lookup(vfs.root, name)
+    fs = thread.kernel.image.fs
+    fs.vfs.lookup(fs.cwd, name)
     return 0
 
 
@@ -108,10 +109,21 @@ def sys_uname(thread: Thread, address: int) -> int:
 
 @call
 def sys_getcwd(thread: Thread, address: int, size: int) -> int:
-    if size < 2:
+    path = thread.kernel.image.fs.cwd.path() + b"\0"
+    if size < len(path):
         raise LinuxError(errno.ERANGE)
-    thread.memory.write(address, b"/\0")
-    return 2
+    thread.memory.write(address, path)
+    return len(path)
+
+
+@call
+def sys_chdir(thread: Thread, path: int) -> int:
+    fs = thread.kernel.image.fs
+    found = fs.vfs.lookup(fs.cwd, thread.memory.read_cstring(path))
+    if not isinstance(found.inode, DirectoryInode):
+        raise LinuxError(errno.ENOTDIR)
+    fs.cwd = found
+    return 0
 
 
 def _constant(value: int) -> Callable[[Thread], int]:

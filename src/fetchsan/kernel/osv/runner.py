@@ -30,7 +30,6 @@ from fetchsan.kernel.vfs.open_file import OpenFile
 from fetchsan.kernel.vfs.proc_system import SystemFacts
 from fetchsan.kernel.vfs.streams import open_standard_streams
 from fetchsan.kernel.vfs.tree import build_tree
-from fetchsan.kernel.vfs.vfs import Vfs
 from fetchsan.machine.hardware import Hardware
 from fetchsan.machine.traps import ProcessingElement
 
@@ -55,7 +54,7 @@ class _Program:
 class _Tree:
     """The files of a run, in place of an image's."""
 
-    vfs: Vfs
+    fs: FileSystemContext
 
     def add(self, file: RofsFile) -> None:
         """Every file is there already."""
@@ -124,7 +123,7 @@ class OsvRunner(OsvKernel):
             program=options.cwd / name if "/" in name else None,
             grants=options.directories,
         )
-        self.image = _Tree(tree.vfs)
+        self.image = _Tree(tree.start)
         self._process = _Program(self.space, tree.start)
         self._streams = open_standard_streams(self.host, self.captured)
         self.boot(pe)
