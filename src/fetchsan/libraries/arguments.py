@@ -8,6 +8,7 @@ from _ctypes import _Pointer as PointerBase
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.libraries.memory import Buffer, Pointer
+from fetchsan.libraries.records import check_record
 from fetchsan.libraries.types import Scalar, check_copyable, is_function, is_pointer, pointed_to, scalar, scalar_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Parameter:
     """A declared type: `floating` says to which registers its values go."""
 
     floating = False
+    record: Any = None
+    """The structure that is passed by value, in several registers perhaps: not for `encode` and `decode`."""
 
     def encode(self, loan: Loan, value: Any) -> int:
         """The register's contents for `value`. Raises TypeError, ValueError."""
@@ -148,6 +151,12 @@ class _Address(Parameter):
         return Pointer.make(session, register, self._target)
 
 
+class _Record(Parameter):
+    def __init__(self, kind: Any) -> None:
+        check_record(kind)
+        self.record = kind
+
+
 class _FunctionPointer(Parameter):
     def __init__(self, prototype: Any) -> None:
         self._prototype = prototype
@@ -192,7 +201,7 @@ def parameter(kind: Any) -> Parameter:
             check_copyable(target)
         return _Address(kind.__name__, target, text=issubclass(kind, ctypes.c_char_p))
     if isinstance(kind, type) and issubclass(kind, ctypes.Structure | ctypes.Union):
-        raise TypeError(f"{kind.__name__} cannot be passed by value, only by reference: POINTER({kind.__name__})")
+        return _Record(kind)
     if isinstance(kind, type) and issubclass(kind, ctypes.Array):
         raise TypeError(f"C passes arrays by reference: POINTER({kind._type_.__name__})")
     raise TypeError(f"{kind!r} is no ctypes type that can be passed")

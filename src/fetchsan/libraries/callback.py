@@ -24,6 +24,9 @@ class CallbackEntry:
         self._function = function
         self._parameters = [parameter(kind) for kind in prototype._argtypes_]
         self._result = parameter(prototype._restype_) if prototype._restype_ is not None else None
+        for each in (*self._parameters, *((self._result,) if self._result is not None else ())):
+            if each.record is not None:
+                raise TypeError(f"a callback cannot have {each.record.__name__} by value, only POINTER({each.record.__name__})")
         self.takes_floats = any(each.floating for each in self._parameters)
         self.returns_float = self._result is not None and self._result.floating
 

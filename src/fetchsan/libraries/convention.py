@@ -20,6 +20,8 @@ class CallingConvention:
     float_result: str
     left: str
     """Where the host program's return entry leaves an integer result."""
+    second: str
+    """What a structure's second eight bytes come back in."""
     callback: tuple[str, ...]
     """Where its callback entries leave the integer arguments."""
     frame: str
@@ -28,6 +30,8 @@ class CallingConvention:
     """The return address; None: on the stack."""
     float_count: str | None = None
     """Must tell a variadic function how many vector registers are used."""
+    float_members: bool = False
+    """Floats of a structure have a register each, and whoever does not fit uses the registers of its kind up."""
     red_zone: int = 0
 
     @property
@@ -46,6 +50,8 @@ CONVENTIONS = {
         result="x0",
         float_result="v0",
         left="x0",
+        second="x1",
+        float_members=True,
         callback=_X,
         frame="x29",
         link="x30",
@@ -57,6 +63,7 @@ CONVENTIONS = {
         result="rax",
         float_result="xmm0",
         left="rdi",
+        second="rdx",
         callback=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
         frame="rbp",
         link=None,

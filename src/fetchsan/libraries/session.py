@@ -114,6 +114,14 @@ class Session:
                     raise self._over_time()
                 return result
 
+    def call_for_registers(
+        self, address: int, integers: Sequence[int], floats: Sequence[int], stack: bytes, registers: Sequence[str]
+    ) -> list[int]:
+        """`call`, for a result in several registers."""
+        with self._lock:
+            self.call(address, integers, floats, stack)
+            return [self._pe.get(register) for register in registers]
+
     def _call(self, address: int, integers: Sequence[int], floats: Sequence[int], stack: bytes, floating: bool) -> int:
         pe, convention = self._pe, self.convention
         base = (pe.get("sp") - convention.red_zone) & -16 if self._depth else self._base
