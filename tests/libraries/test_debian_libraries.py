@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import ctypes
 import math
+import random
+import re
 import struct
 import zlib
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint32, c_ulong, c_void_p
 
 import pytest
 
-from libraries.conftest import load_or_skip, machine_of
+from libraries.conftest import CPUS, load_or_skip, machine_of
 
+PARTS = ("a", "b", "(a|bc)", "[a-c]+", "(?:ab)*", "c?", ".", "a{1,3}")
 TEXT = b"".join(b"%d: the quick brown fox\n" % number for number in range(500))
 
 
@@ -65,6 +68,26 @@ def test_pcre2_without_its_maintenance_is_found() -> None:
             Pcre2(machine, rb"(c|d)+e").match(b"cde")
         kinds = {str(finding.kind) for finding in pattern.library.findings}
     assert kinds, "code was generated and never synchronised"
+
+
+@pytest.mark.parametrize("mode", ["check", "stale"])
+@pytest.mark.parametrize("architecture", CPUS)
+def test_pcre2_agrees_with_pythons_re(architecture: str, mode: str) -> None:
+    """A hundred patterns, each translated anew into memory that others were in."""
+    choose = random.Random(7).choice
+    wrong = []
+    with machine_of(architecture, mode=mode) as machine:
+        for number in range(100):
+            source = "".join(choose(PARTS) for _ in range(number % 7 + 1))
+            pattern = Pcre2(machine, source.encode())
+            for length in (3, 10, 30):
+                subject = "".join(choose("abcd") for _ in range(length)).encode()
+                expected = re.search(source.encode(), subject)
+                matched = pattern.match(subject)
+                if (matched and matched[0]) != (expected and expected[0]):
+                    wrong.append((source, subject))
+        assert machine.findings == ()
+    assert wrong == []
 
 
 def test_zlib_agrees_with_pythons(machine) -> None:
