@@ -166,10 +166,9 @@ def test_the_gnu_hash_of_a_name() -> None:
     assert [gnu_hash(name) for name in (b"", b"printf", b"syscall")] == [5381, 0x156B2BB8, 0xBAC212A0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("port", PORTS)
 def test_a_thousand_cycles_of_dlopen_and_dlclose(port: str) -> None:
     osv = Osv(port)
     before = osv.machine.memory.frames_in_use
-    assert osv.run("loads_plugin.so", chr(ord("0") + 100)) == Exited(0)
+    assert osv.run("loads_plugin.so", "~") == Exited(0)
     assert osv.machine.memory.frames_in_use == before
