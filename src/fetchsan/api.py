@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fetchsan.arch.aarch64.disassembly import disassemble
-from fetchsan.errors import UsageError
 from fetchsan.findings.collector import Collector
 from fetchsan.findings.finding import Finding
 from fetchsan.findings.outcome import GuestEnd, exit_status
@@ -134,8 +133,6 @@ class Machine:
         """
         from fetchsan.libraries.library import Library
 
-        if self.settings.linker == "osv":
-            raise UsageError("linker osv: libraries are loaded by the guest's own linker")
         if self._session is None:
             from fetchsan.libraries.opening import open_session
 

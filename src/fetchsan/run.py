@@ -39,7 +39,7 @@ class Run:
     message: Callable[[str], None]
     tracked: frozenset[int] = frozenset()
     first: Symboliser | None = None  # of the run that this one repeats: a replay has no files to read symbols from
-    kernel_class: type[Kernel] | None = None  # if not what the settings' linker wants
+    kernel_class: type[Kernel] | type[OsvRunner] | None = None  # if not what the settings' linker wants
     kernel: Kernel | OsvRunner = field(init=False)
     hardware: RunnableMachine = field(init=False)
     symboliser: Symboliser = field(init=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel of a machine with libraries: Linux's, and one private system call by which the guest comes back to Python."""
+"""The kernel of a machine with libraries, and the private system call by which its guest comes back to Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fetchsan.kernel.task import Signaled, Task
 from fetchsan.libraries.convention import CONVENTIONS
 from fetchsan.machine.traps import CPUException, ProcessingElement
 
-__all__ = ["Death", "Entries", "EntryKernel"]
+__all__ = ["Death", "Entries", "EntryKernel", "PrivateCall"]
 
 _PRIVATE_CALL = 0x0F5C_0000  # the host program's PRIVATE_CALL
 _ENTRY_SIZE = 16
@@ -51,18 +51,39 @@ class Death:
     report: str
 
 
-class EntryKernel(Kernel):
+class PrivateCall:
     """Stops the PE at the private call, which is no event for the caches: a call from Python is a branch like any other."""
+
+    def __init__(self) -> None:
+        self.entries: Entries | None = None
+        """None until the host program has told them: its one private call before is right anywhere."""
+        self.called: int | None = None
+        """The callback that the guest is in, when it has stopped."""
+
+    def is_made(self, pe: ProcessingElement, number: str) -> bool:
+        """Whether that is what the PE asks for; then it is stopped. `number` is the register of the call's number."""
+        if pe.get(number) != _PRIVATE_CALL:
+            return False
+        if self.entries is not None:
+            try:
+                self.called = self.entries.callback(pe.get("pc"))
+            except ValueError:
+                return False  # the program made the call itself
+        pe.stop()
+        return True
+
+
+class EntryKernel(Kernel):
+    """Linux's."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.entries: Entries | None = None  # until the host program has told them, its one private call is right anywhere
-        self.called: int | None = None  # the callback that the guest is in, when it has stopped
+        self.private = PrivateCall()
         self.death: Death | None = None
         self._number = self.abi.calling.number
 
     def system_call(self, pe: ProcessingElement) -> None:
-        if pe.get(self._number) != _PRIVATE_CALL or not self._come_back(pe):
+        if not self.private.is_made(pe, self._number):
             super().system_call(pe)
 
     def finish(self) -> None:
@@ -77,12 +98,3 @@ class EntryKernel(Kernel):
         report = self.abi.crash_report(task, info.signal, exception, self.symbolise) if exception is not None else ""
         self.death = Death(int(info.signal), exception, tuple(trace), report)
         self.end(Signaled(int(info.signal), exception))
-
-    def _come_back(self, pe: ProcessingElement) -> bool:
-        if self.entries is not None:
-            try:
-                self.called = self.entries.callback(pe.get("pc"))
-            except ValueError:
-                return False  # the program made the call itself
-        pe.stop()
-        return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's own ld.so as the linker of a machine's libraries: glibc cannot be loaded by another, whose state it shares.
+"""Linkers of a machine's libraries: the guest's own ld.so (glibc cannot be loaded by another, whose state it shares), or OSv's.
 
 A small program (host/host.c) is started as any other and tells where its functions are, dlopen() and the like; from then on
 it only lends its stack.
@@ -10,13 +10,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from fetchsan.libraries.entry_kernel import Entries
+from fetchsan.libraries.entry_kernel import Entries, EntryKernel
 from fetchsan.libraries.errors import LibraryError
 
 if TYPE_CHECKING:
+    from fetchsan.libraries.osv_entry_kernel import OsvEntryKernel
     from fetchsan.libraries.session import Session
 
-__all__ = ["GuestLinker"]
+__all__ = ["GuestLinker", "KernelLinker"]
 
 _SERVICES = struct.Struct("<12Q")  # host.c, `services`
 _RTLD_NOW = 2
@@ -27,6 +28,11 @@ class GuestLinker:
     """dlopen(3) and its relatives in the guest."""
 
     name = "guest"
+
+    @property
+    def kernel_class(self) -> type[EntryKernel] | type[OsvEntryKernel]:
+        """The kernel below it."""
+        return EntryKernel
 
     def start(self, session: Session, result: int) -> Entries:
         """Read the table of services at `result`."""
@@ -100,3 +106,16 @@ class GuestLinker:
     def _error(self) -> str:
         address = self._session.call(self._dlerror, ())
         return self._session.read_string(address, _ERROR_LIMIT).decode("utf-8", "replace") if address else "no reason given"
+
+
+class KernelLinker(GuestLinker):
+    """OSv's linker in the kernel: the same functions, which are the kernel's own there."""
+
+    name = "osv"
+
+    @property
+    def kernel_class(self) -> type[EntryKernel] | type[OsvEntryKernel]:
+        """OSv's."""
+        from fetchsan.libraries.osv_entry_kernel import OsvEntryKernel  # most machines do without
+
+        return OsvEntryKernel

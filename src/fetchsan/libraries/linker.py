@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from fetchsan.libraries.entry_kernel import Entries
+    from fetchsan.libraries.entry_kernel import Entries, EntryKernel
+    from fetchsan.libraries.osv_entry_kernel import OsvEntryKernel
     from fetchsan.libraries.session import Session
 
 __all__ = ["LibraryLinker"]
@@ -16,6 +17,10 @@ class LibraryLinker(Protocol):
     """`name` is what `library.linker` says."""
 
     name: str
+
+    @property
+    def kernel_class(self) -> type[EntryKernel] | type[OsvEntryKernel]:
+        """The kernel that it needs."""
 
     def start(self, session: Session, result: int) -> Entries:
         """The program has come back for the first time, with `result`: where it is entered and left from now on."""

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fetchsan.arch.aarch64.disassembly import disassemble
-from fetchsan.errors import UsageError
 from fetchsan.kernel.linker.probe import elf_machine
 from fetchsan.libraries.convention import CONVENTIONS
-from fetchsan.libraries.guest_linker import GuestLinker
+from fetchsan.libraries.guest_linker import GuestLinker, KernelLinker
 from fetchsan.libraries.session import Session
 from fetchsan.platforms import PLATFORMS, choose_platform
 from fetchsan.settings import RunSettings
 
 __all__ = ["open_session"]
 
+_LINKERS = {linker.name: linker for linker in (GuestLinker, KernelLinker)}
 _HOSTS = Path(__file__).resolve().parent / "host"
 
 
@@ -32,12 +32,10 @@ def open_session(
 
     Raises what starting a program does: NotExecutableError, UsageError for settings that cannot be had.
     """
-    if settings.linker != "guest":
-        raise UsageError(f"linker {settings.linker!r}: libraries are loaded by the guest's own (linker 'guest')")
     machine = elf_machine(os.path.abspath(library)) if "/" in library else None
     default = next((platform for platform in PLATFORMS.values() if platform.default_cpu == settings.cpu), None)
     wanted = PLATFORMS.get(machine or 0) or default or next(iter(PLATFORMS.values()))
     program = (str(_HOSTS / CONVENTIONS[wanted.name].host),)
     platform, settings = choose_platform(program, settings, environ)
     options = settings.kernel_options(program, environ, capture_stdout=capture_stdout)
-    return Session(platform, settings, options, GuestLinker(), message=message, disassemble=disassemble)
+    return Session(platform, settings, options, _LINKERS[settings.linker](), message=message, disassemble=disassemble)

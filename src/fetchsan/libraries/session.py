@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fetchsan.findings.collector import Collector
 from fetchsan.kernel.errors import GuestFault, LinuxError
@@ -18,7 +18,6 @@ from fetchsan.kernel.host import Host
 from fetchsan.kernel.signals import signal_name
 from fetchsan.kernel.task import Exited
 from fetchsan.libraries.convention import CONVENTIONS
-from fetchsan.libraries.entry_kernel import EntryKernel
 from fetchsan.libraries.errors import BadAddressError, GuestEndedError, MachineEndedError
 from fetchsan.libraries.lending import Lending
 from fetchsan.libraries.time_limit import TimeLimit
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from fetchsan.findings.finding import Finding
     from fetchsan.kernel.options import KernelOptions
     from fetchsan.libraries.callback import CallbackEntry
+    from fetchsan.libraries.entry_kernel import EntryKernel
     from fetchsan.libraries.linker import LibraryLinker
+    from fetchsan.libraries.osv_entry_kernel import OsvEntryKernel
     from fetchsan.machine.engine_pe import EnginePE
     from fetchsan.machine.hits import Hit
     from fetchsan.platforms import Platform
@@ -63,9 +64,10 @@ class Session:
         self.linker = linker
         self.time_limit: float | None = None
         self._message = message
-        self._run = Run(platform, settings, options, Host(), message=message, kernel_class=EntryKernel)
-        assert isinstance(self._run.kernel, EntryKernel)
-        self.kernel = self._run.kernel
+        self._run = Run(platform, settings, options, Host(), message=message, kernel_class=linker.kernel_class)
+        # `Run` makes it of the class that it is given.
+        self.kernel = cast("EntryKernel | OsvEntryKernel", self._run.kernel)
+        self._private = self.kernel.private
         self._collector = Collector(self._run.symboliser.locate, disassemble, strict=settings.strict)
         self._halt = settings.halt_on_error
         self._lock = threading.RLock()
@@ -81,7 +83,7 @@ class Session:
             self._stopper.stop = self._pe.interrupt
             self._resume()
             self._base = (self._pe.get("sp") - self.convention.red_zone) & -16
-            self.kernel.entries = linker.start(self, self._pe.get(self.convention.left))
+            self._private.entries = linker.start(self, self._pe.get(self.convention.left))
             self.lending.start()
         except BaseException:
             self._release()
@@ -133,8 +135,8 @@ class Session:
             set_register(register, value)
         if stack:
             self.write(sp, stack)
-        assert self.kernel.entries is not None
-        returning = self.kernel.entries.returning
+        assert self._private.entries is not None
+        returning = self._private.entries.returning
         if convention.link is not None:
             set_register(convention.link, returning)
             set_register("sp", sp)
@@ -150,9 +152,9 @@ class Session:
         raised: BaseException | None = None
         try:
             self._resume()
-            while self.kernel.called is not None:
+            while self._private.called is not None:
                 try:
-                    self._enter(self.kernel.called)
+                    self._enter(self._private.called)
                 except Exception as error:
                     if self._why_ended is not None:
                         raise
@@ -194,7 +196,7 @@ class Session:
 
     def _resume(self) -> None:
         """Run the guest until it comes back. Raises if it does not, and then it is over."""
-        self.kernel.called = None
+        self._private.called = None
         try:
             with self._or_over():
                 self._pe.run()
@@ -328,7 +330,7 @@ class Session:
 
     def add_callback(self, callback: CallbackEntry) -> int:
         """A number for `callback`. Raises ValueError when there are too many."""
-        entries = self.kernel.entries
+        entries = self._private.entries
         assert entries is not None
         number = self._free_callbacks.pop() if self._free_callbacks else len(self._callbacks)
         if number >= entries.callback_count:
@@ -338,8 +340,8 @@ class Session:
 
     def callback_address(self, number: int) -> int:
         """What the guest calls."""
-        assert self.kernel.entries is not None
-        return self.kernel.entries.address(number)
+        assert self._private.entries is not None
+        return self._private.entries.address(number)
 
     def remove_callback(self, number: int) -> None:
         """The number is free for another."""

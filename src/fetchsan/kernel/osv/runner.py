@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fetchsan.kernel.abi.abi import Abi
     from fetchsan.kernel.host import Host
     from fetchsan.kernel.mmu.osv_space import OsvSpace
+    from fetchsan.kernel.mmu.user_memory import UserMemory
 
 __all__ = ["OsvRunner", "kernel_libc"]
 
@@ -47,6 +48,7 @@ class _Program:
 
     space: OsvSpace
     fs: FileSystemContext
+    memory: UserMemory
     pid: int = OSV_PID
 
 
@@ -124,7 +126,7 @@ class OsvRunner(OsvKernel):
             grants=options.directories,
         )
         self.image = _Tree(tree.start)
-        self._process = _Program(self.space, tree.start)
+        self._process = _Program(self.space, tree.start, self.memory)
         self._streams = open_standard_streams(self.host, self.captured)
         self.boot(pe)
         program = find_program(tree.start, name, dict(options.env).get("PATH"), options.sysroot)
@@ -142,10 +144,7 @@ class OsvRunner(OsvKernel):
         try:
             next(iter(self._threads.values())).pe.run()
         finally:
-            if self.options.dump_maps:
-                self.message(procfs_maps(self.space).rstrip("\n"))
-            self.application.files.close_all()
-            self._tell()
+            self.finish()
         end = self.ended
         if end is None:
             raise InternalError("the machine stopped, but the program has not ended")
@@ -153,6 +152,13 @@ class OsvRunner(OsvKernel):
             self.message(end.report.rstrip("\n"))
             return Signaled(end.signal, end.exception)
         return end
+
+    def finish(self) -> None:
+        """Close its files, and tell what there is to tell."""
+        if self.options.dump_maps:
+            self.message(procfs_maps(self.space).rstrip("\n"))
+        self.application.files.close_all()
+        self._tell()
 
     def close(self) -> None:
         """Give back all of guest memory."""
