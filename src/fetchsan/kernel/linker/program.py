@@ -89,7 +89,7 @@ class Program:
         """In the order they are searched in; the kernel comes after them."""
         self.thread = 0
         self.next_address = at  # `_next_alloc`: it only grows
-        self._open, self._provided, self._search_path, self._current = open_file, provided, search_path, current
+        self._open, self.provided, self._search_path, self._current = open_file, provided, search_path, current
         self.loads = self.unloads = 0
         """How many there ever were, as dl_iterate_phdr tells."""
         self._constructed: list[File] = []
@@ -254,7 +254,7 @@ class Program:
             if file.needed or file.initialised:
                 continue
             for needed in file.dynamic.needed:
-                found = self._find_or_add(needed, file, wanted=True) if needed not in self._provided else None
+                found = self._find_or_add(needed, file, wanted=True) if needed not in self.provided else None
                 if found is not None and found not in file.needed:
                     file.needed.append(found)
                     if found not in queue:

@@ -72,10 +72,10 @@ class DlStrings:
 
 @function("dlopen")
 def dlopen(thread: Thread, path: int, flags: int) -> InGuest[int]:
-    """NULL and "" are the program itself."""
+    """NULL and "" are the program itself; so are libraries that the kernel stands for, whose names it has last."""
     flags &= 0xFFFF_FFFF
     name = thread.memory.read_cstring(path).decode("utf-8", "surrogateescape") if path else ""
-    if not name:
+    if not name or name in thread.program.provided:
         return _PROGRAM
     if flags & ~_KNOWN:
         thread.kernel.unsupported(f"dlopen: flags {flags & ~_KNOWN:#x}" + (" (RTLD_DEEPBIND)" * bool(flags & _RTLD_DEEPBIND)))
