@@ -6,11 +6,13 @@ Delivery (frames on the guest's stack) is `kernel/signal_delivery.py`; the layou
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
 
+from fetchsan.kernel.errors import LinuxError
 from fetchsan.machine.traps import CPUException
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "SignalAction",
     "SignalCode",
     "SignalInfo",
+    "changed_mask",
     "default_action",
     "signal_bit",
     "signal_name",
@@ -139,6 +142,15 @@ def signal_bit(signal: int) -> int:
 
 
 UNBLOCKABLE = signal_bit(Signal.SIGKILL) | signal_bit(Signal.SIGSTOP)
+_BLOCK, _UNBLOCK, _SETMASK = 0, 1, 2  # SIG_*
+
+
+def changed_mask(previous: int, how: int, given: int) -> int:
+    """What sigprocmask(2) makes of a signal mask; SIGKILL and SIGSTOP stay out of it. EINVAL for an unknown `how`."""
+    masks = {_BLOCK: previous | given, _UNBLOCK: previous & ~given, _SETMASK: given}
+    if how not in masks:
+        raise LinuxError(errno.EINVAL)
+    return masks[how] & ~UNBLOCKABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fetchsan.kernel.errors import LinuxError
 from fetchsan.kernel.osv.calls import call
-from fetchsan.kernel.signals import SIGNAL_COUNT, UNBLOCKABLE, AlternateStack, SignalAction, signal_bit
+from fetchsan.kernel.signals import SIGNAL_COUNT, UNBLOCKABLE, AlternateStack, SignalAction, changed_mask, signal_bit
 from fetchsan.kernel.syscalls.table import s32
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_BLOCK, _UNBLOCK, _SETMASK = 0, 1, 2
 _SIGSET_SIZE = 8
 
 
@@ -40,11 +39,7 @@ def sys_rt_sigprocmask(thread: Thread, how: int, new: int, old: int, size: int) 
         raise LinuxError(errno.EINVAL)
     previous = thread.signal_mask
     if new:
-        wanted = thread.memory.read_u64(new)
-        masks = {_BLOCK: previous | wanted, _UNBLOCK: previous & ~wanted, _SETMASK: wanted}
-        if s32(how) not in masks:
-            raise LinuxError(errno.EINVAL)
-        thread.signal_mask = masks[s32(how)] & ~UNBLOCKABLE
+        thread.signal_mask = changed_mask(previous, s32(how), thread.memory.read_u64(new))
     if old:
         thread.memory.write_u64(old, previous)
     return 0

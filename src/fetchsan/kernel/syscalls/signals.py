@@ -16,6 +16,7 @@ from fetchsan.kernel.signals import (
     SignalAction,
     SignalCode,
     SignalInfo,
+    changed_mask,
     default_action,
     signal_bit,
 )
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_BLOCK, _UNBLOCK, _SETMASK = 0, 1, 2
 
 
 @syscall
@@ -58,11 +58,7 @@ def sys_rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int) -> i
     if size != 8:
         raise LinuxError(errno.EINVAL)
     if new:
-        wanted = read_sigset(task, new, size)
-        masks = {_BLOCK: previous | wanted, _UNBLOCK: previous & ~wanted, _SETMASK: wanted}
-        if s32(how) not in masks:
-            raise LinuxError(errno.EINVAL)
-        task.signal_mask = masks[s32(how)] & ~UNBLOCKABLE
+        task.signal_mask = changed_mask(previous, s32(how), read_sigset(task, new, size))
     if old:
         task.memory.write_u64(old, previous)
     return 0
